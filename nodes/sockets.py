@@ -1,0 +1,14 @@
+"""The pack's own socket types. Everything else travels as ComfyUI's IMAGE, MASK, VIDEO, STRING."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+Track = io.Custom("VIVID_TRACK")
+"""A vivid_core.masks.tracks.Track: bit-packed masks of several objects over time, with scores."""
+
+Keyframes = io.Custom("VIVID_KEYFRAMES")
+"""A vivid_core.video.keyframes.Keyframes."""
+
+Stitch = io.Custom("VIVID_STITCH")
+"""A vivid_core.video.crop.Stitch: where a crop was taken, to put it back exactly."""

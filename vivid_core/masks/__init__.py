@@ -1,0 +1,1 @@
+"""Ground floor, masks over time: prompts, optical flow, tracking, augmentation, repair."""

@@ -1,0 +1,30 @@
+"""What a long loop may ask of its surroundings: count its steps, show a preview, stop when the user cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+class Runtime:
+    """The plain runtime for scripts and tests: counts, never stops. ComfyUI's is in nodes/comfy_bridge.
+
+    A run has one bar: whoever knows the whole work calls `begin` once with the number of steps (usually frames
+    times passes), and every inner loop calls `advance` once for each step, at least once for each frame.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.done = 0
+
+    def begin(self, total: int) -> None:
+        """Start the bar of this run at zero, with `total` steps to come."""
+        self.total, self.done = total, 0
+
+    def advance(self, steps: int = 1, preview: Callable[[], Tensor] | None = None) -> None:
+        """Count `steps`. `preview` makes an image_hwc (float 0..1) and is called only if somebody will see it.
+
+        Raises whatever the surroundings use to cancel a run; let it pass through.
+        """
+        self.done = min(self.done + steps, self.total)

@@ -1,0 +1,1 @@
+"""Ground floor, clips: windows, crop, composite, colour, keyframes, reading and writing files."""
