@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from torch import Tensor
+
+Item = TypeVar("Item")
 
 
 class Runtime:
@@ -28,3 +31,9 @@ class Runtime:
         Raises whatever the surroundings use to cancel a run; let it pass through.
         """
         self.done = min(self.done + steps, self.total)
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items as they come, one step for each."""
+        for item in items:
+            yield item
+            self.advance()

@@ -1,0 +1,30 @@
+# make demo   a real clip, edited by a real ComfyUI, into output/demo/
+# make test   everything, in a real ComfyUI and a real browser
+# Both set everything up by themselves, the first time in a few minutes and then in seconds.
+PYTHON3 ?= python3
+IN_ENV = $(PYTHON3) tests/harness/environment.py run
+export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
+
+.PHONY: demo test bench env clean-env lint templates
+demo:
+	@$(IN_ENV) python tests/harness/demo.py
+
+test: lint
+	@$(IN_ENV) pytest $(ARGS)
+
+lint:
+	@$(IN_ENV) ruff check .
+	@$(IN_ENV) ruff format --check .
+	@$(IN_ENV) mypy
+
+bench:
+	@$(IN_ENV) python benchmarks
+
+env:
+	@$(PYTHON3) tests/harness/environment.py build
+
+clean-env:
+	@$(PYTHON3) tests/harness/environment.py clean
+
+templates:
+	@$(IN_ENV) python tests/harness/thumbnails.py

@@ -1,0 +1,32 @@
+"""The pack's nodes: thin V3 classes, one file for each step of the loop."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .crop import CropSubject, StitchBack
+from .keyframes import SetKeyframes
+from .masks import AugmentMask, RepairMask
+from .preview import PreviewPropagation
+from .quality import Compare, MeasureEdit
+from .tracking import TrackMask, TrackToMask
+
+NODES: list[type[io.ComfyNode]] = [
+    TrackMask,
+    TrackToMask,
+    RepairMask,
+    AugmentMask,
+    CropSubject,
+    StitchBack,
+    SetKeyframes,
+    PreviewPropagation,
+    MeasureEdit,
+    Compare,
+]
+
+
+class VividExtension(ComfyExtension):
+    """What ComfyUI loads."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

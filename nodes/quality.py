@@ -1,0 +1,147 @@
+"""Judge an edit: numbers and pictures."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from comfy_api.input_impl import VideoFromFile
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..vivid_core.checks import check_same_clip, checked_frames, checked_mask_for
+from ..vivid_core.metrics.pictures import LAYOUTS, contact_sheet, series_strip, wipe_frames
+from ..vivid_core.metrics.report import measure_edit
+from ..vivid_core.video.files import write_video
+from ..vivid_core.video.keyframes import Keyframes
+from . import sockets
+from .comfy_bridge.files import temp_file
+from .comfy_bridge.progress import ComfyRuntime, say
+from .comfy_bridge.tensors import to_core, to_graph
+from .schema import node_schema
+
+
+class MeasureEdit(io.ComfyNode):
+    """What changed outside the mask, seams, flicker, drift from the keyframe."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="VividMeasureEdit",
+            display_name="Measure Edit",
+            search_aliases=["video metrics", "background preservation", "flicker", "seam", "quality"],
+            description="Measures an edit: what changed outside the mask, how visible the seam is, flicker around it, "
+            "and drift from the keyframe. Lower is better for all.",
+            inputs=[
+                io.Image.Input("original", tooltip="The clip before the edit."),
+                io.Image.Input("edited", tooltip="The clip after the edit, at the same size."),
+                io.Mask.Input("edit_mask", tooltip="Where the edit is."),
+                io.Mask.Input(
+                    "blend_mask",
+                    optional=True,
+                    tooltip="The soft mask that was used for blending; without it the edit mask counts.",
+                ),
+                sockets.Keyframes.Input("keyframes", optional=True, tooltip="For the drift measure."),
+            ],
+            outputs=[
+                io.String.Output("report", display_name="report"),
+                io.String.Output("json_report", display_name="json"),
+                io.Float.Output(
+                    "outside_difference",
+                    display_name="outside_difference",
+                    tooltip="Largest change outside the blend mask; 0 is exact.",
+                ),
+                io.Image.Output("chart", display_name="chart", tooltip="The measures over time."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        original: Tensor,
+        edited: Tensor,
+        edit_mask: Tensor,
+        blend_mask: Tensor | None = None,
+        keyframes: Keyframes | None = None,
+    ) -> io.NodeOutput:
+        notes: list[str] = []
+        original = checked_frames(to_core(original), "Measure Edit, original", notes)
+        edited = checked_frames(to_core(edited), "Measure Edit, edited", notes)
+        mask = checked_mask_for(to_core(edit_mask), original, "Measure Edit, edit_mask", notes)
+        if blend_mask is not None:
+            blend_mask = checked_mask_for(to_core(blend_mask), original, "Measure Edit, blend_mask", notes)
+        measures = measure_edit(original, edited, mask, blend_mask, keyframes, ComfyRuntime())
+        chart = series_strip(measures)[None]
+        report = "\n".join([*notes, measures.text()])
+        say([report])
+        return io.NodeOutput(
+            report, measures.json(), measures.outside_maximum, to_graph(chart), ui=ui.PreviewImage(chart, cls=cls)
+        )
+
+
+class Compare(io.ComfyNode):
+    """Before and after in one video, and as a contact sheet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="VividCompare",
+            display_name="Compare",
+            search_aliases=["before after", "wipe", "side by side", "contact sheet", "compare video"],
+            description="Shows the clip before and after the edit: as a wipe or side by side, with the mask's outline "
+            "and the keyframes on a time line, and as a contact sheet.",
+            inputs=[
+                io.Image.Input("original", tooltip="The clip before the edit."),
+                io.Image.Input("edited", tooltip="The clip after the edit, at the same size."),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=0.1,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frame rate of the video; connect the one of the source.",
+                ),
+                io.Combo.Input(
+                    "layout",
+                    options=list(LAYOUTS),
+                    default="wipe",
+                    tooltip="One picture that is wiped, or two beside each other.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Its outline is drawn on the original."),
+                sockets.Keyframes.Input(
+                    "keyframes", optional=True, tooltip="Marked on the time line and on the sheet."
+                ),
+            ],
+            outputs=[
+                io.Video.Output("comparison", display_name="video"),
+                io.Image.Output("contact_sheet", display_name="contact_sheet"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        original: Tensor,
+        edited: Tensor,
+        fps: float,
+        layout: str,
+        mask: Tensor | None = None,
+        keyframes: Keyframes | None = None,
+    ) -> io.NodeOutput:
+        notes: list[str] = []
+        original = checked_frames(to_core(original), "Compare, original", notes)
+        edited = checked_frames(to_core(edited), "Compare, edited", notes)
+        check_same_clip(original, edited, "original", "edited")
+        if mask is not None:
+            mask = checked_mask_for(to_core(mask), original, "Compare, mask", notes)
+        keys = keyframes.fitted(original).indices if keyframes is not None else ()
+        sheet = contact_sheet(original, edited, mask, keys)[None]
+        path, saved = temp_file("vivid_compare", "mp4")
+        runtime = ComfyRuntime()
+        runtime.begin(original.shape[0])
+        write_video(
+            path, runtime.each(wipe_frames(original, edited, mask, keys, layout)), Fraction(fps).limit_denominator(1001)
+        )
+        say(notes)
+        return io.NodeOutput(VideoFromFile(path), to_graph(sheet), ui=ui.PreviewVideo([saved]))

@@ -1,0 +1,137 @@
+"""Mark an object, follow it through the clip, take its masks out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..vivid_core.checks import checked_frames
+from ..vivid_core.masks.prompts import Prompts, mask_prompts, parse_box, parse_ids, parse_indices, parse_points
+from ..vivid_core.masks.track import DIRECTIONS, track_by_flow
+from ..vivid_core.masks.tracks import Track
+from ..vivid_core.metrics.health import track_health
+from . import sockets
+from .comfy_bridge.progress import ComfyRuntime, say
+from .comfy_bridge.tensors import to_core, to_graph
+from .schema import node_schema
+
+
+class TrackMask(io.ComfyNode):
+    """From a box, points or masks on any frames to a mask on every frame, by optical flow."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="VividTrackMask",
+            display_name="Track Mask",
+            search_aliases=["track object", "video mask", "segment video", "optical flow mask", "rotoscope"],
+            description="Follows an object through a clip. Mark it with a box, points or a painted mask on any frame; "
+            "add masks on more frames to correct the track. Needs no model.",
+            inputs=[
+                io.Image.Input("frames", tooltip="The clip."),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=-99999,
+                    max=99999,
+                    tooltip="The frame that the box and points are drawn on; -1 is the last one.",
+                ),
+                io.String.Input("box", default="", tooltip="A box around the object, in pixels: x, y, width, height."),
+                io.String.Input(
+                    "points",
+                    default="",
+                    multiline=True,
+                    tooltip='Points on the object, in pixels: [{"x": 120, "y": 80}]. "label": 0 marks background; '
+                    '"frame" and "object" place a point on another frame or object. The text of a points editor fits.',
+                ),
+                io.Combo.Input(
+                    "direction",
+                    options=list(DIRECTIONS),
+                    default="both",
+                    tooltip="Which way to follow the object from the marked frames.",
+                ),
+                io.String.Input(
+                    "mask_frames",
+                    default="",
+                    tooltip="The frame of each connected mask: 0, 40, 90. Empty: they begin at `frame`.",
+                ),
+                io.Custom("BOUNDING_BOX").Input("boxes", optional=True, tooltip="A box from another node, on `frame`."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Painted masks: the first marks the object, the others correct it. They come back exactly.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    "tracked_mask", display_name="mask", tooltip="The object on every frame; all objects together."
+                ),
+                sockets.Track.Output(
+                    "track", display_name="track", tooltip="Each object's masks, packed; see Track to Mask."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="Where the track is good, and where it needs a click."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        frames: Tensor,
+        frame: int,
+        box: str,
+        points: str,
+        direction: str,
+        mask_frames: str,
+        boxes: Any = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        notes: list[str] = []
+        frames = checked_frames(to_core(frames), "Track Mask", notes)
+        prompts = _prompts(frames, frame, box, points, mask_frames, boxes, mask)
+        track = track_by_flow(frames, prompts, direction, ComfyRuntime(), notes)
+        report = "\n".join([*notes, track_health(track).text()])
+        say([report])
+        return io.NodeOutput(to_graph(track.masks()), track, report)
+
+
+def _prompts(
+    frames: Tensor, frame: int, box: str, points: str, mask_frames: str, boxes: Any, mask: Tensor | None
+) -> Prompts:
+    count, height, width = frames.shape[:3]
+    prompts = [*parse_box(box, width, height, frame), *parse_points(points, width, height, frame)]
+    if boxes is not None:
+        prompts += parse_box(boxes, width, height, frame)
+    if mask is not None:
+        masks = to_core(mask)
+        indices = parse_indices(mask_frames, count) if mask_frames.strip() else None
+        prompts += mask_prompts(masks, indices, frame)
+    return Prompts(prompts)
+
+
+class TrackToMask(io.ComfyNode):
+    """Some objects and some frames of a track, as a MASK."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="VividTrackToMask",
+            display_name="Track to Mask",
+            search_aliases=["unpack track", "select object"],
+            description="Takes the masks of chosen objects, or of a part of the clip, out of a track.",
+            inputs=[
+                sockets.Track.Input("track", tooltip="From Track Mask."),
+                io.String.Input("objects", default="all", tooltip="Numbers of the objects, as in 1, 3; or all."),
+                io.Int.Input("start", default=0, min=0, max=99999, tooltip="First frame."),
+                io.Int.Input("length", default=0, min=0, max=99999, tooltip="How many frames; 0 goes to the end."),
+            ],
+            outputs=[io.Mask.Output("object_mask", display_name="mask")],
+        )
+
+    @classmethod
+    def execute(cls, track: Track, objects: str, start: int, length: int) -> io.NodeOutput:
+        stop = start + length if length else None
+        return io.NodeOutput(to_graph(track.masks(parse_ids(objects), start, stop)))

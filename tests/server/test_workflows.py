@@ -1,0 +1,185 @@
+"""The shipped workflows in API form, over HTTP and the websocket, on a real video file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from harness.clips import BOX, FRAMES, HEIGHT, WIDTH
+from harness.prompts import (
+    API_FORMS,
+    Prompt,
+    handing_out_the_keyframe,
+    ids_of,
+    set_inputs,
+    shipped,
+    with_json_of_measures,
+)
+from harness.server import Run, Server, saved_files
+from PIL import Image, ImageOps
+
+FORMS = sorted(API_FORMS.glob("*.json"))
+
+
+def on_the_small_clip(path: Path) -> Prompt:
+    prompt = shipped(path.stem)
+    set_inputs(prompt, "LoadVideo", file="clip.mp4")
+    set_inputs(prompt, "VividTrackMask", box=BOX, frame=0)
+    return prompt
+
+
+def edit_outside(prompt: Prompt, server: Server) -> None:
+    """What a user does between two runs of the external editor's workflow: edit the saved keyframe, load it."""
+    run = server.run(handing_out_the_keyframe(prompt))
+    (saved,) = (path for path in saved_files(server, run) if path.suffix == ".png")
+    ImageOps.invert(Image.open(saved).convert("RGB")).save(server.base / "input" / "inverted_keyframe.png")
+    set_inputs(prompt, "LoadImage", image="inverted_keyframe.png")
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, tuple[dict[str, Any], Run]]:
+    return {}
+
+
+def run_once(server: Server, path: Path, runs: dict[str, tuple[Prompt, Run]]) -> tuple[Prompt, Run]:
+    if path.stem not in runs:
+        prompt, _ = with_json_of_measures(on_the_small_clip(path))
+        if ids_of(prompt, "LoadImage"):
+            edit_outside(prompt, server)
+        runs[path.stem] = prompt, server.run(prompt)
+    return runs[path.stem]
+
+
+def saved_video(server: Server, prompt: Prompt, run: Run) -> Path:
+    (saver,) = ids_of(prompt, "SaveVideo")
+    (video,) = saved_files(server, Run("", outputs={saver: run.outputs[saver]}))
+    return video
+
+
+def decoded(path: Path) -> np.ndarray:
+    """The frames of a video as float [F, H, W, 3] in 0..255."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(float)
+
+
+def test_there_are_workflows() -> None:
+    assert len(FORMS) >= 3
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_a_shipped_workflow_runs_to_its_end(server: Server, runs: dict[str, Any], path: Path) -> None:
+    _, run = run_once(server, path, runs)
+    assert run.ending == "execution_success", run.error
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_it_saves_a_video_of_the_same_length_and_size_with_its_sound(
+    server: Server, runs: dict[str, Any], path: Path
+) -> None:
+    prompt, run = run_once(server, path, runs)
+    video = saved_video(server, prompt, run)
+    assert decoded(video).shape == (FRAMES, HEIGHT, WIDTH, 3)
+    with av.open(str(video)) as container:
+        assert len(container.streams.audio) == 1
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_outside_the_blend_mask_nothing_changed_but_inside_something_did(
+    server: Server, runs: dict[str, Any], path: Path
+) -> None:
+    prompt, run = run_once(server, path, runs)
+    measures = json.loads(run.outputs["json of measures"]["text"][0])
+    assert measures["summary"]["outside_maximum"] == 0
+    change = np.abs(decoded(saved_video(server, prompt, run)) - decoded(server.base / "input" / "clip.mp4")).mean(-1)
+    assert change.max() > 60, "the edit is not to be seen"
+    assert (change > 20).mean() < 0.4, "far more than the object changed"
+
+
+def tracking(frames: int = 16) -> dict[str, Any]:
+    return {
+        "load": {"class_type": "LoadVideo", "inputs": {"file": "clip.mp4"}},
+        "parts": {"class_type": "GetVideoComponents", "inputs": {"video": ["load", 0]}},
+        "many": {"class_type": "RepeatImageBatch", "inputs": {"image": ["parts", 0], "amount": frames // FRAMES}},
+        "track": {
+            "class_type": "VividTrackMask",
+            "inputs": {
+                "frames": ["many", 0], "frame": 0, "box": BOX, "points": "", "direction": "both", "mask_frames": "",
+            },
+        },
+        "show": {"class_type": "MaskPreview", "inputs": {"mask": ["track", 0]}},
+    }  # fmt: skip
+
+
+def test_progress_counts_up_to_its_total_and_previews_and_the_report_arrive(server: Server) -> None:
+    run = server.run(tracking(32))
+    assert run.ending == "execution_success", run.error
+    steps = [data["value"] / data["max"] for data in run.of("progress") if data.get("node") == "track"]
+    assert len(steps) >= 32, "at least one step for each frame"
+    assert steps == sorted(steps) and steps[-1] == 1, "one bar, from its start to its end"
+    assert any(preview[4:6] == b"\xff\xd8" or b"\xff\xd8\xff" in preview[:300] for preview in run.previews), (
+        "no preview"
+    )
+    assert any("frame" in text.lower() for text in run.texts), "the report is shown on the node"
+
+
+def test_cancel_stops_within_one_frame_and_the_server_goes_on(server: Server) -> None:
+    steps_after = []
+    asked = False
+
+    def cancel(name: str, data: dict[str, Any]) -> None:
+        nonlocal asked
+        if name == "progress" and data.get("node") == "track":
+            if asked:
+                steps_after.append(data["value"])
+            elif data["value"] >= 5:
+                asked = True
+                server.post("/interrupt", {})
+
+    run = server.run(tracking(480), on_event=cancel)
+    assert asked and run.ending == "execution_interrupted"
+    assert len(steps_after) <= 10, "messages that were on their way, and no more"
+    assert server.run(tracking(16)).ending == "execution_success"
+
+
+def test_a_wrong_input_arrives_as_one_sentence_on_its_node(server: Server) -> None:
+    prompt = tracking()
+    prompt["track"]["inputs"]["box"] = "500, 500, 20, 20"
+    run = server.run(prompt)
+    (error,) = run.of("execution_error")
+    assert error["node_id"] == "track" and error["exception_type"] == "ValueError"
+    assert "192x128" in error["exception_message"]
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no video", None], ids=["empty", "text", "cut off"])
+def test_a_corrupt_video_fails_before_our_nodes_run_and_leaves_nothing_behind(
+    server: Server, content: bytes | None
+) -> None:
+    if content is None:
+        content = (server.base / "input" / "clip.mp4").read_bytes()[:3000]
+    (server.base / "input" / "broken.mp4").write_bytes(content)
+    saved = sorted((server.base / "output").rglob("*.mp4"))
+    prompt = tracking()
+    prompt["load"]["inputs"]["file"] = "broken.mp4"
+    try:
+        run = server.run(prompt)
+        assert run.ending == "execution_error"
+        assert not run.of("executed")
+    except ValueError as refused:  # newer cores look into the file while they validate
+        assert "broken.mp4" in str(refused)
+    assert sorted((server.base / "output").rglob("*.mp4")) == saved
+
+
+def test_the_page_gets_our_help_pages_templates_and_translations(server: Server) -> None:
+    info = server.get("/object_info")
+    ours = sorted(name for name in info if name.startswith("Vivid"))
+    assert len(ours) >= 10
+    templates = server.get("/workflow_templates")
+    assert {path.stem for path in FORMS} <= set(templates["vivid-video-edit"])
+    for name in ours:
+        page = server.get(f"/extensions/vivid-video-edit/docs/{name}.md").decode()
+        assert page.startswith("#"), name
+    assert set(ours) <= set(server.get("/i18n")["en"]["nodeDefs"])
