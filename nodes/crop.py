@@ -152,7 +152,7 @@ class StitchBack(io.ComfyNode):
             checked_frames(to_core(original), "Stitch Back, original", notes),
             checked_frames(to_core(edited), "Stitch Back, edited", notes),
             to_core(edit_mask),
-            blend_mask=None if blend_mask is None else to_core(blend_mask),
+            blend_mask_fhw=None if blend_mask is None else to_core(blend_mask),
             stitch=stitch,
             keyframes=keyframes,
             feather=feather,

@@ -70,7 +70,7 @@ class MeasureEdit(io.ComfyNode):
         mask = checked_mask_for(to_core(edit_mask), original, "Measure Edit, edit_mask", notes)
         if blend_mask is not None:
             blend_mask = checked_mask_for(to_core(blend_mask), original, "Measure Edit, blend_mask", notes)
-        measures = measure_edit(original, edited, mask, blend_mask, keyframes, ComfyRuntime())
+        measures = measure_edit(original, edited, mask, blend_mask, keyframes, ComfyRuntime(), notes)
         chart = series_strip(measures)[None]
         report = "\n".join([*notes, measures.text()])
         say([report])
@@ -136,12 +136,11 @@ class Compare(io.ComfyNode):
         if mask is not None:
             mask = checked_mask_for(to_core(mask), original, "Compare, mask", notes)
         keys = keyframes.fitted(original).indices if keyframes is not None else ()
-        sheet = contact_sheet(original, edited, mask, keys)[None]
         path, saved = temp_file("vivid_compare", "mp4")
         runtime = ComfyRuntime()
         runtime.begin(original.shape[0])
-        write_video(
-            path, runtime.each(wipe_frames(original, edited, mask, keys, layout)), Fraction(fps).limit_denominator(1001)
-        )
+        wipe = wipe_frames(original, edited, mask, keys, layout, runtime=runtime)
+        write_video(path, wipe, Fraction(fps).limit_denominator(1001))
+        sheet = contact_sheet(original, edited, mask, keys, runtime=runtime)[None]
         say(notes)
         return io.NodeOutput(VideoFromFile(path), to_graph(sheet), ui=ui.PreviewVideo([saved]))

@@ -1,29 +1,7 @@
-"""Makes `vivid_core` importable on its own, as a script would see it.
-
-The repository root must never be on sys.path: its folder `nodes/` would hide ComfyUI's `nodes.py`.
-"""
+"""Makes `vivid_core` importable on its own, as a script would see it."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def import_from_root(name: str) -> None:
-    """Import the root's package `name` without putting the root on sys.path."""
-    if name in sys.modules:
-        return
-    folder = ROOT / name
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
+from harness.packages import import_from_root
 
 import_from_root("vivid_core")

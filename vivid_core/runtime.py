@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
 from torch import Tensor
-
-Item = TypeVar("Item")
 
 
 class Runtime:
@@ -31,9 +28,3 @@ class Runtime:
         Raises whatever the surroundings use to cancel a run; let it pass through.
         """
         self.done = min(self.done + steps, self.total)
-
-    def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items as they come, one step for each."""
-        for item in items:
-            yield item
-            self.advance()

@@ -125,13 +125,12 @@ def collect(server: Server, prompt: Prompt, run: Run, job: Job) -> None:
 
 
 def table(measures: dict[str, dict[str, Any]]) -> str:
-    """The measures of all jobs, one row for each."""
-    columns = ("outside_maximum", "background_preservation", "seam", "flicker", "drift")
-    rows = [f"{'':24}" + "".join(f"{column:>26}" for column in columns)]
+    """The measures of all jobs, one row for each: the mean over the clip, lower is better."""
+    columns = tuple(next(iter(measures.values()))["summary"])
+    rows = [f"{'mean over the clip':24}" + "".join(f"{column:>20}" for column in columns)]
     for name, values in measures.items():
-        summary = values["summary"]
-        cells = (summary.get(column) for column in columns)
-        rows.append(f"{name:24}" + "".join(f"{'-' if cell is None else f'{cell:.4g}':>26}" for cell in cells))
+        cells = (values["summary"][column]["mean"] for column in columns)
+        rows.append(f"{name:24}" + "".join(f"{'-' if cell is None else f'{cell:.3g}':>20}" for cell in cells))
     return "\n".join(rows)
 
 

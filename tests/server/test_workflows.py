@@ -93,7 +93,7 @@ def test_outside_the_blend_mask_nothing_changed_but_inside_something_did(
 ) -> None:
     prompt, run = run_once(server, path, runs)
     measures = json.loads(run.outputs["json of measures"]["text"][0])
-    assert measures["summary"]["outside_maximum"] == 0
+    assert measures["bit_exact_outside"] and measures["summary"]["outside_difference"]["worst"] == 0
     change = np.abs(decoded(saved_video(server, prompt, run)) - decoded(server.base / "input" / "clip.mp4")).mean(-1)
     assert change.max() > 60, "the edit is not to be seen"
     assert (change > 20).mean() < 0.4, "far more than the object changed"
@@ -181,5 +181,5 @@ def test_the_page_gets_our_help_pages_templates_and_translations(server: Server)
     assert {path.stem for path in FORMS} <= set(templates["vivid-video-edit"])
     for name in ours:
         page = server.get(f"/extensions/vivid-video-edit/docs/{name}.md").decode()
-        assert page.startswith("#"), name
+        assert "## Inputs" in page and "## Outputs" in page, name
     assert set(ours) <= set(server.get("/i18n")["en"]["nodeDefs"])

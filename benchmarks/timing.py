@@ -1,0 +1,185 @@
+"""How the benchmarks measure: seconds in interleaved pairs, and peak memory in a fresh process."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import runpy
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+RESAMPLES = 4000
+SAMPLE_EVERY_S = 0.002
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+class Paired(NamedTuple):
+    """Medians in seconds, and the median of the pairs' ratios ours / peer (below 1: ours is faster) with its
+    95 % interval."""
+
+    ours_s: float
+    peer_s: float
+    ratio: float
+    interval: tuple[float, float]
+
+    @property
+    def times_faster(self) -> tuple[float, tuple[float, float]]:
+        """The same the other way round: peer / ours and its interval."""
+        low, high = self.interval
+        return 1 / self.ratio, (1 / high, 1 / low)
+
+
+def paired(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    pairs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Paired:
+    """Time `ours` and `peer` in interleaved pairs, after one call of each that does not count.
+
+    Who goes first alternates, so that a machine that slows down or speeds up favours neither.
+    """
+    if pairs < 1:
+        raise ValueError(f"Got {pairs} pairs to time, but at least 1 is needed.")
+    ours(), peer()
+    times = np.empty((pairs, 2))
+    for pair in range(pairs):
+        for which in (0, 1) if pair % 2 == 0 else (1, 0):
+            gc.collect()
+            start = clock()
+            (ours, peer)[which]()
+            times[pair, which] = clock() - start
+    ratios = times[:, 0] / times[:, 1]
+    ours_s, peer_s = (float(median) for median in np.median(times, 0))
+    return Paired(ours_s, peer_s, float(np.median(ratios)), median_interval(ratios))
+
+
+def median_interval(values: Any, seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the median of `values`."""
+    values = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(values[drawn], 1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def peak_extra_bytes(code: str) -> int:
+    """How many bytes the peak of resident memory lies above the state at `baseline()`, measured in a fresh Python.
+
+    `code` can import `vivid_core`. It calls `baseline()` when its inputs are ready, and `done(*outputs)` at the end;
+    the bytes of the tensors given to `done` are not counted.
+
+    Raises RuntimeError when the code fails or does not call both.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        script, answer = Path(folder, "code.py"), Path(folder, "bytes")
+        script.write_text(code, encoding="utf-8")
+        child = subprocess.run(
+            [sys.executable, str(Path(__file__).resolve()), str(script), str(answer)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if child.returncode:
+            raise RuntimeError(f"The measured code failed with exit status {child.returncode}:\n{child.stderr}")
+        if not answer.exists():
+            raise RuntimeError("The measured code did not call baseline() and then done().")
+        return int(answer.read_text())
+
+
+class PeakMeter:
+    """The peak of this process's resident memory since `baseline`, by the kernel's own mark where it can be reset."""
+
+    def __init__(self, answer: Path) -> None:
+        self.answer = answer
+        self.start: int | None = None
+        self.sampler: _Sampler | None = None
+
+    def baseline(self) -> None:
+        """Everything from here on counts."""
+        _release_free_memory()
+        if not _reset_peak():
+            self.sampler = _Sampler()
+            self.sampler.start()
+        self.start = resident_bytes()
+
+    def done(self, *outputs: Any) -> None:
+        """Write the peak down, less the bytes of `outputs`."""
+        if self.start is None:
+            raise RuntimeError("done() was called before baseline().")
+        peak = _status_bytes("VmHWM") if self.sampler is None else self.sampler.stop()
+        kept = sum(output.numel() * output.element_size() for output in outputs)
+        self.answer.write_text(str(max(0, peak - self.start - kept)))
+
+
+def resident_bytes() -> int:
+    """The resident memory of this process."""
+    if STATUS.exists():
+        return _status_bytes("VmRSS")
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+class _Sampler(threading.Thread):
+    """Looks at the resident memory again and again; misses peaks shorter than its interval."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(SAMPLE_EVERY_S):
+            self.peak = max(self.peak, resident_bytes())
+
+    def stop(self) -> int:
+        self._stopped.set()
+        self.join()
+        return max(self.peak, resident_bytes())
+
+
+def _reset_peak() -> bool:
+    """Set the kernel's high-water mark to the memory in use now; False where that does not work."""
+    try:
+        CLEAR_REFS.write_text("5")
+        return _status_bytes("VmHWM") <= _status_bytes("VmRSS") + 2**22
+    except OSError:
+        return False
+
+
+def _status_bytes(field: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field + ":"))
+    return 1024 * int(line.split()[1])
+
+
+def _release_free_memory() -> None:
+    """Memory that was freed but is still held would hide what the measured code needs."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)
+
+
+def _measure(script: str, answer: str) -> None:
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() not in (here, here.parent)]
+    sys.path.append(str(here.parent / "tests"))
+    from harness.packages import import_from_root
+
+    import_from_root("vivid_core")
+    meter = PeakMeter(Path(answer))
+    runpy.run_path(script, {"baseline": meter.baseline, "done": meter.done})
+
+
+if __name__ == "__main__":
+    _measure(*sys.argv[1:])

@@ -1,0 +1,151 @@
+"""Reading video files, one frame in memory at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger("vivid")
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds, as it is meant to be seen.
+
+    `width` and `height` are those of the upright picture; `rotation` is the angle in degrees, counterclockwise, by
+    which the stored frames are turned for that (0, 90, 180 or 270). `frames` is what the file says, or its number of
+    packets where it doesn't say. `fps` is the average rate.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: Fraction
+    has_audio: bool
+    rotation: int
+    codec: str
+
+
+def read_info(path: PathLike) -> VideoInfo:
+    """Size, length, rate and sound of a video file; decodes its first frame, since some facts are only there.
+
+    Raises ValueError when the file is missing, empty, no video, or its first frame is damaged.
+    """
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        first = next(_decoded(container, stream, path), None)
+        if first is None:
+            raise ValueError(f"{path}: the video has no frames; export it again, or take another file.")
+        rotation = round(first.rotation / 90) % 4 * 90
+        width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+        rate = stream.average_rate or stream.guessed_rate or 1  # a file of one picture may have no rate
+        codec, has_audio, frames = stream.codec_context.name, bool(container.streams.audio), stream.frames
+    return VideoInfo(width, height, frames or _count_packets(path), Fraction(rate), has_audio, rotation, codec)
+
+
+def read_frames(path: PathLike, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
+    """Frames `start`..`stop` (excluded; to the end by default) of a video file, upright, as uint8 [H, W, 3].
+
+    Frames are counted from 0 as they are decoded, from the file's beginning on, so an index always means the same
+    frame. Colours follow the file's tags; without tags they are taken as FFmpeg does, like ComfyUI's Load Video.
+
+    Raises ValueError as `read_info` does, at once; and while reading, when the file is damaged or ends before `stop`.
+    """
+    if start < 0 or (stop is not None and stop <= start):
+        raise ValueError(
+            f"{path}: frames {start} to {stop} (excluded) were asked for; start must be 0 or more, and stop above it."
+        )
+    with opened(path) as container:
+        video_stream(container, path)
+    return _frames(path, start, stop)
+
+
+@contextmanager
+def opened(path: PathLike) -> Iterator[Any]:
+    """A media file opened for reading. Raises ValueError when it is missing, empty or no media file."""
+    import av
+
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"{path}: there is no such file; check the path.")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty (0 bytes); export or download it again.")
+    try:
+        container = av.open(str(file))
+    except av.error.FFmpegError as fault:
+        raise ValueError(
+            f"{path}: this can't be opened as a video ({fault.strerror}); the file is damaged, cut short or of "
+            "another kind, so export or download it again."
+        ) from fault
+    with container:
+        yield container
+
+
+def video_stream(container: Any, path: PathLike) -> Any:
+    """The first video stream. Raises ValueError when there is none."""
+    if not container.streams.video:
+        raise ValueError(f"{path}: the file has no video stream, only sound or other data; choose a video.")
+    stream = container.streams.video[0]
+    return stream
+
+
+def _frames(path: PathLike, start: int, stop: int | None) -> Iterator[Tensor]:
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        promised = stream.frames
+        index = 0
+        for frame in _decoded(container, stream, path):
+            if index >= start:
+                yield _upright(frame)
+            index += 1
+            if index == stop:
+                return
+    if stop is not None or index <= start:
+        raise ValueError(
+            f"{path}: frames {start} to {'the end' if stop is None else f'{stop} (excluded)'} were asked for, but the "
+            f"video has only {index} frames; ask for fewer."
+        )
+    if index < promised:
+        log.warning("%s: the file says %d frames, but only %d could be read.", path, promised, index)
+
+
+def _decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
+    import av
+
+    count = 0
+    frames = container.decode(stream)
+    while True:
+        try:
+            frame = next(frames, None)
+        except av.error.FFmpegError as fault:
+            raise ValueError(
+                f"{path}: the video is damaged or cut short after frame {count} ({fault.strerror}); export or download "
+                "it again, or trim it before that frame."
+            ) from fault
+        if frame is None:
+            return
+        count += 1
+        yield frame
+
+
+def _upright(frame: Any) -> Tensor:
+    pixels = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, turns)))
+
+
+def _count_packets(path: PathLike) -> int:
+    with opened(path) as container:
+        return sum(1 for packet in container.demux(video_stream(container, path)) if packet.size > 0)

@@ -1,0 +1,175 @@
+"""Writing video files that play everywhere, complete or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..checks import checked_frames
+from .reading import PathLike, opened
+from .sound import Sound
+
+CONTAINERS = (".mp4", ".mov", ".m4v", ".mkv")
+PRESET = "fast"
+BT709 = 1  # the number of this standard in H.264's tags for matrix, primaries and transfer
+LIMITED_RANGE = 1
+
+
+def write_video(
+    path: PathLike,
+    frames: Iterable[Tensor],
+    fps: Fraction | float,
+    *,
+    audio_from: PathLike | None = None,
+    crf: int = 17,
+    notes: list[str] | None = None,
+) -> None:
+    """Write images, image_hwc float 0..1 each, as H.264 (yuv420p, BT.709, limited range), one at a time.
+
+    yuv420p because browsers and players take nothing else everywhere; it knows even sizes only, so an odd side is
+    made one pixel longer by repeating its edge, and noted. `crf` is x264's quality: 0 is lossless in YUV, 17 looks so.
+    `audio_from` is a file whose sound is taken along from the beginning, cut at the video's length: copied if it is
+    AAC or MP3, else encoded as AAC; a file without sound is noted. The file appears under `path` when it is complete,
+    replacing what was there; after a fault or a cancelled run nothing of it is left.
+
+    Raises ValueError when there are no frames, sizes differ, a setting is out of range, the folder can't be written,
+    or `audio_from` can't be read.
+    """
+    rate = _checked_rate(fps)
+    if not 0 <= crf <= 51:
+        raise ValueError(f"Writing video: got crf {crf}; it must lie in 0 (best) to 51 (smallest file).")
+    with _atomically(Path(path)) as unfinished, _sound_source(audio_from) as source:
+        _write(unfinished, path, frames, rate, crf, source, [] if notes is None else notes)
+
+
+def _write(
+    unfinished: Path,
+    path: PathLike,
+    frames: Iterable[Tensor],
+    rate: Fraction,
+    crf: int,
+    source: Any,
+    notes: list[str],
+) -> None:
+    images = enumerate(frames)
+    first = next(images, None)
+    if first is None:
+        raise ValueError(f"{path}: there are no frames to write; check the clip that feeds it.")
+    height, width = (int(side) for side in first[1].shape[:2])
+    if height % 2 or width % 2:
+        notes.append(
+            f"Writing video: {width}x{height} was padded to {width + width % 2}x{height + height % 2} by repeating the "
+            "edge, since H.264 with yuv420p takes even sizes only."
+        )
+    with _output(unfinished, path) as output:
+        stream = _video_stream(output, width + width % 2, height + height % 2, rate, crf)
+        sound = None if source is None else Sound(output, source, notes)
+        for index, image_hwc in _and_then(first, images):
+            frame = _encodable(image_hwc, index, (height, width))
+            with _writing(path):
+                output.mux(stream.encode(frame))
+            if sound is not None:
+                sound.mux_until((index + 1) / rate)
+        with _writing(path):
+            output.mux(stream.encode(None))
+        if sound is not None:
+            sound.finish()
+
+
+def _video_stream(output: Any, width: int, height: int, rate: Fraction, crf: int) -> Any:
+    stream = output.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": PRESET})
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = LIMITED_RANGE
+    return stream
+
+
+def _encodable(image_hwc: Tensor, index: int, size: tuple[int, int]) -> Any:
+    import av
+
+    image_hwc = checked_frames(image_hwc[None], f"Writing video, frame {index}")[0]
+    if tuple(image_hwc.shape[:2]) != size:
+        raise ValueError(
+            f"Writing video: frame {index} is {image_hwc.shape[1]}x{image_hwc.shape[0]}, but the first one is "
+            f"{size[1]}x{size[0]}; all frames must have one size."
+        )
+    pixels = (image_hwc * 255).round_().clamp_(0, 255).byte().numpy()
+    pixels = np.pad(pixels, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+    frame.pts = index
+    return frame
+
+
+def _and_then(first: tuple[int, Tensor], rest: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+    yield first
+    yield from rest
+
+
+def _checked_rate(fps: Fraction | float) -> Fraction:
+    rate = Fraction(fps).limit_denominator(1001) if 0 < fps < 1e4 else Fraction(0)
+    if rate <= 0:
+        raise ValueError(f"Writing video: got a rate of {fps} frames per second; it must lie above 0 and below 10000.")
+    return rate
+
+
+@contextmanager
+def _atomically(path: Path) -> Iterator[Path]:
+    """A fresh name in the folder of `path`, moved to `path` if all went well, and removed in any case."""
+    if path.suffix.lower() not in CONTAINERS:
+        raise ValueError(f"{path}: the name must end in one of {', '.join(CONTAINERS)}; change its ending.")
+    unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
+    try:
+        unfinished.open("xb").close()
+    except OSError as fault:
+        raise ValueError(
+            f"{path}: no file can be written to the folder {path.parent} ({fault.strerror}); choose another folder."
+        ) from fault
+    try:
+        yield unfinished
+        with _writing(path):
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _output(unfinished: Path, path: PathLike) -> Iterator[Any]:
+    import av
+
+    # The index goes to the front, so that a page can play the file while it loads.
+    options = {"movflags": "faststart"} if unfinished.suffix != ".mkv" else {}
+    with _writing(path):
+        output = av.open(str(unfinished), "w", options=options)
+    try:
+        yield output
+    finally:
+        with _writing(path):
+            output.close()
+
+
+@contextmanager
+def _writing(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:  # FFmpeg's own faults of disks and folders are OSErrors, too
+        raise ValueError(
+            f"{path}: the file can't be written ({fault.strerror}); free some space or choose another folder."
+        ) from fault
+
+
+@contextmanager
+def _sound_source(audio_from: PathLike | None) -> Iterator[Any]:
+    if audio_from is None:
+        yield None
+        return
+    with opened(audio_from) as container:
+        yield container
