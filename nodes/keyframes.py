@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..vivid_core.checks import checked_frames, checked_mask_for
+from ..vivid_core.checks import check_not_empty, checked_frames, checked_mask_for
 from ..vivid_core.masks.prompts import parse_indices
 from ..vivid_core.video.keyframes import Keyframe, Keyframes
 from . import sockets
@@ -64,6 +64,8 @@ class SetKeyframes(io.ComfyNode):
             )
         if masks is not None:
             masks = checked_mask_for(to_core(masks), images, "Set Keyframes, masks", notes)
+            for index, mask in zip(indices, masks):
+                check_not_empty(mask[None], f"Set Keyframes, mask of frame {index}")
         keys = [
             Keyframe(index, images[i], None if masks is None else masks[i], strength) for i, index in enumerate(indices)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..vivid_core.checks import checked_mask
+from ..vivid_core.checks import check_not_empty, checked_mask
 from ..vivid_core.masks.augment import MODES, augment_mask, size_verdict
 from ..vivid_core.masks.prompts import parse_indices
 from ..vivid_core.masks.repair import overrides_at, repair_mask
@@ -81,7 +81,9 @@ class RepairMask(io.ComfyNode):
         notes: list[str] = []
         mask = checked_mask(to_core(mask), "Repair Mask")
         chosen = None
-        if overrides is not None:
+        if overrides is None:
+            check_not_empty(mask, "Repair Mask")
+        else:
             chosen = overrides_at(to_core(overrides), parse_indices(override_frames, mask.shape[0]))
         repaired = repair_mask(
             mask,
@@ -150,7 +152,11 @@ class AugmentMask(io.ComfyNode):
     @classmethod
     def execute(cls, mask: Tensor, mode: str, amount: float, feather: int, randomise: bool, seed: int) -> io.NodeOutput:
         mask = checked_mask(to_core(mask), "Augment Mask")
-        edit_mask = augment_mask(mask, mode, amount, randomise, seed, ComfyRuntime())
+        check_not_empty(mask, "Augment Mask")
+        runtime = ComfyRuntime()
+        runtime.begin(2 * mask.shape[0])
+        edit_mask = augment_mask(mask, mode, amount, randomise, seed, runtime)
+        blend_mask = feather_outside(edit_mask, feather, runtime)
         verdict = size_verdict(edit_mask)
         say([verdict] if verdict else [])
-        return io.NodeOutput(to_graph(edit_mask), to_graph(feather_outside(edit_mask, feather)))
+        return io.NodeOutput(to_graph(edit_mask), to_graph(blend_mask))

@@ -8,7 +8,7 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..vivid_core.checks import check_same_clip, checked_frames, checked_mask_for
+from ..vivid_core.checks import check_not_empty, check_same_clip, checked_frames, checked_mask_for
 from ..vivid_core.metrics.pictures import LAYOUTS, contact_sheet, series_strip, wipe_frames
 from ..vivid_core.metrics.report import measure_edit
 from ..vivid_core.video.files import write_video
@@ -70,6 +70,7 @@ class MeasureEdit(io.ComfyNode):
         mask = checked_mask_for(to_core(edit_mask), original, "Measure Edit, edit_mask", notes)
         if blend_mask is not None:
             blend_mask = checked_mask_for(to_core(blend_mask), original, "Measure Edit, blend_mask", notes)
+            check_not_empty(blend_mask, "Measure Edit, blend_mask")
         measures = measure_edit(original, edited, mask, blend_mask, keyframes, ComfyRuntime(), notes)
         chart = series_strip(measures)[None]
         report = "\n".join([*notes, measures.text()])

@@ -54,15 +54,15 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_colours_survive_a_round_trip(tmp_path):
-    frames = [gradient(96, 128, turn) for turn in (0.0, 0.1, 0.2)]
+    frames = [gradient(180, 240, turn) for turn in (0.0, 0.1, 0.2)]
     write_video(tmp_path / "a.mp4", frames, Fraction(24))
     back = list(read_frames(tmp_path / "a.mp4"))
     assert len(back) == 3
     for frame, read in zip(frames, back):
-        assert read.dtype == torch.uint8 and read.shape == (96, 128, 3)
+        assert read.dtype == torch.uint8 and read.shape == frame.shape
         error = (read.float() / 255 - frame).abs()
         assert error.mean() < 1.5 / 255
-        assert abs(float((read.float() / 255 - frame).mean())) < 0.5 / 255, "a colour cast"
+        assert (read.float() / 255 - frame).mean((0, 1)).abs().max() < 0.3 / 255, "a colour cast"
 
 
 def test_the_file_is_bt709_in_numbers_and_in_name(tmp_path):
@@ -135,7 +135,7 @@ def test_odd_sizes_are_padded_by_their_edge_and_said(tmp_path, size):
     read = next(read_frames(tmp_path / "odd.mp4")).float() / 255
     height, width = size[0] + size[0] % 2, size[1] + size[1] % 2
     assert read.shape == (height, width, 3)
-    assert (read[: size[0], : size[1]] - image).abs().mean() < 2.5 / 255
+    assert (read[: size[0], : size[1]] - image).abs().mean() < 4 / 255
     assert len(notes) == 1 and f"padded to {width}x{height}" in notes[0]
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vivid_core.masks.prompts import Prompt, Prompts, parse_box, parse_indices, parse_points
+from vivid_core.masks.prompts import Prompt, Prompts, mask_prompts, parse_box, parse_ids, parse_indices, parse_points
 
 WIDTH, HEIGHT = 320, 200
 
@@ -195,3 +195,17 @@ def test_prompts_are_fitted_to_the_clip():
         Prompts([Prompt(6, points=((0, 1, 1),))]).fitted(frames)
     with pytest.raises(ValueError, match="12x10"):
         Prompts([Prompt(0, mask_hw=torch.zeros(10, 11))]).fitted(frames)
+
+
+def test_object_numbers_are_read_and_all_means_no_choice():
+    assert parse_ids("1, 3 3") == (1, 3) and parse_ids("all") is None and parse_ids(" ") is None
+    with pytest.raises(ValueError, match='got "two"'):
+        parse_ids("1, two")
+
+
+def test_masks_become_prompts_on_their_frames():
+    masks = torch.zeros(2, 4, 5)
+    assert [prompt.frame for prompt in mask_prompts(masks, (0, -1))] == [0, -1]
+    assert [prompt.frame for prompt in mask_prompts(masks, None, 7)] == [7, 8]
+    with pytest.raises(ValueError, match="2 masks and 1 frame numbers"):
+        mask_prompts(masks, (3,))

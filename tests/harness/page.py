@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright, sync_playwright
 
 from .server import Server
 
@@ -23,25 +23,29 @@ READY_MS = 60_000
 
 
 @contextlib.contextmanager
-def open_page(server: Server, width: int = 1600, height: int = 1000) -> Iterator[Page]:
-    """The page of `server`, with the graph ready. A fresh browser profile each time."""
-    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
+def open_page(
+    server: Server, playwright: Playwright | None = None, size: tuple[int, int] = (1600, 1000)
+) -> Iterator[Page]:
+    """The page of `server`, with the graph ready, in a fresh browser profile.
+
+    A process can have one Playwright at a time: who opens several pages at once starts it and passes it on.
+    """
+    with contextlib.ExitStack() as stack:
+        profile = stack.enter_context(tempfile.TemporaryDirectory())
+        context = (playwright or stack.enter_context(sync_playwright())).chromium.launch_persistent_context(
             profile,
             executable_path=os.environ["VIVID_CHROMIUM"],
             headless=True,
             args=FLAGS,
-            viewport={"width": width, "height": height},
+            viewport={"width": size[0], "height": size[1]},
         )
-        try:
-            page = context.pages[0] if context.pages else context.new_page()
-            page.goto(server.url)
-            page.wait_for_function("() => window.app?.graph && window.app.canvas", timeout=READY_MS)
-            page.wait_for_function("() => Object.keys(window.LiteGraph.registered_node_types).length > 300")
-            page.wait_for_timeout(500)  # the page still places its panels after the graph is there
-            yield page
-        finally:
-            context.close()
+        stack.callback(context.close)
+        page = context.pages[0] if context.pages else context.new_page()
+        page.goto(server.url)
+        page.wait_for_function("() => window.app?.graph && window.app.canvas", timeout=READY_MS)
+        page.wait_for_function("() => Object.keys(window.LiteGraph.registered_node_types).length > 300")
+        page.wait_for_timeout(500)  # the page still places its panels after the graph is there
+        yield page
 
 
 def load_workflow(page: Page, workflow: dict[str, Any], name: str = "workflow") -> None:
@@ -51,8 +55,14 @@ def load_workflow(page: Page, workflow: dict[str, Any], name: str = "workflow") 
 
 
 def as_prompt(page: Page) -> dict[str, Any]:
-    """The graph on the page in API format, as the Run button would send it."""
-    return page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    """The graph on the page in API format, as the Run button would send it.
+
+    Left out is what the page adds to a loader once its preview has arrived: no input of the node.
+    """
+    prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    for node in prompt.values():
+        node["inputs"].pop("video-preview", None)
+    return prompt
 
 
 def unknown_nodes(page: Page) -> list[str]:
@@ -60,6 +70,11 @@ def unknown_nodes(page: Page) -> list[str]:
     return page.evaluate(
         "() => window.app.graph.nodes.map(n => n.type).filter(t => !(t in window.LiteGraph.registered_node_types))"
     )
+
+
+def alerts(page: Page) -> list[str]:
+    """What the page complains of in its corner."""
+    return page.evaluate("() => [...document.querySelectorAll('.p-toast-message')].map(toast => toast.innerText)")
 
 
 def press_run(page: Page) -> None:

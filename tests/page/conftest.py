@@ -11,7 +11,7 @@ from harness.clips import write_clip
 from harness.page import open_page
 from harness.server import Server
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Playwright, sync_playwright
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +28,14 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def page(page_server: Server) -> Iterator[Page]:
-    with open_page(page_server) as opened:
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def page(page_server: Server, playwright: Playwright) -> Iterator[Page]:
+    with open_page(page_server, playwright) as opened:
         yield opened
 
 

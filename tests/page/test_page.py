@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from harness.clips import BOX, WIDTH
 from harness.page import (
+    alerts,
     as_prompt,
     load_workflow,
     open_page,
@@ -21,7 +22,7 @@ from harness.page import (
 )
 from harness.prompts import API_FORMS, shipped
 from harness.server import PACK, Server
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Playwright
 
 NAMES = sorted(path.stem for path in API_FORMS.glob("*.json"))
 
@@ -48,6 +49,7 @@ def set_widget(page: Page, node_type: str, name: str, value: Any) -> None:
 def test_a_template_loads_whole_and_means_the_same_as_its_api_form(page: Page, name: str) -> None:
     load_workflow(page, template(page, name), name)
     assert unknown_nodes(page) == []
+    assert alerts(page) == []
     assert as_prompt(page) == shipped(name)
 
 
@@ -116,12 +118,14 @@ def test_the_help_page_of_a_node_opens(page: Page, shots: Path, node_type: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_loads_with_the_new_node_rendering_too(page_server: Server, shots: Path, name: str) -> None:
+def test_a_template_loads_with_the_new_node_rendering_too(
+    page_server: Server, playwright: Playwright, shots: Path, name: str
+) -> None:
     settings = page_server.base / "user" / "default" / "comfy.settings.json"
     before = settings.read_text()
     settings.write_text(json.dumps({**json.loads(before), "Comfy.VueNodes.Enabled": True}))
     try:
-        with open_page(page_server) as vue_page:
+        with open_page(page_server, playwright) as vue_page:
             load_workflow(vue_page, template(vue_page, name), name)
             assert unknown_nodes(vue_page) == []
             assert as_prompt(vue_page) == shipped(name)
