@@ -26,5 +26,6 @@ env:
 clean-env:
 	@$(PYTHON3) tests/harness/environment.py clean
 
+# After a template was changed in the page and saved to workflows/, and make demo has run:
 templates:
-	@$(IN_ENV) python tests/harness/thumbnails.py
+	@$(IN_ENV) python tests/harness/templates.py

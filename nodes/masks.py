@@ -83,6 +83,8 @@ class RepairMask(io.ComfyNode):
         chosen = None
         if overrides is None:
             check_not_empty(mask, "Repair Mask")
+            if override_frames.strip():
+                notes.append("Repair Mask: override_frames has no effect, since no overrides are connected.")
         else:
             chosen = overrides_at(to_core(overrides), parse_indices(override_frames, mask.shape[0]))
         repaired = repair_mask(
@@ -154,7 +156,6 @@ class AugmentMask(io.ComfyNode):
         mask = checked_mask(to_core(mask), "Augment Mask")
         check_not_empty(mask, "Augment Mask")
         runtime = ComfyRuntime()
-        runtime.begin(2 * mask.shape[0])
         edit_mask = augment_mask(mask, mode, amount, randomise, seed, runtime)
         blend_mask = feather_outside(edit_mask, feather, runtime)
         verdict = size_verdict(edit_mask)

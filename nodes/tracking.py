@@ -43,8 +43,9 @@ class TrackMask(io.ComfyNode):
                     "points",
                     default="",
                     multiline=True,
-                    tooltip='Points on the object, in pixels: [{"x": 120, "y": 80}]. "label": 0 marks background; '
-                    '"frame" and "object" place a point on another frame or object. The text of a points editor fits.',
+                    tooltip="Points on the object, in pixels: [[120, 80], [200, 95]], or the text of a points editor. "
+                    'A point written as a JSON object with x and y may also have "label" (0 marks background), '
+                    '"frame" and "object".',
                 ),
                 io.Combo.Input(
                     "direction",

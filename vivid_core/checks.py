@@ -6,7 +6,6 @@ sentences that the caller shows to the user.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 RANGE_SLACK = 1e-3  # resizing and colour nodes overshoot by less than this; nobody can see it
@@ -85,7 +84,7 @@ def checked_mask_for(mask: Tensor, frames_fhwc: Tensor, what: str, notes: list[s
 
 def check_not_empty(mask_fhw: Tensor, what: str) -> None:
     """Raise ValueError when no frame of the mask marks anything (no value above 0.5)."""
-    if not any(bool((mask_hw > 0.5).any()) for mask_hw in mask_fhw):
+    if not any(float(mask_hw.numpy().max()) > 0.5 for mask_hw in mask_fhw):
         raise ValueError(
             f"{what}: the mask is empty on all {mask_fhw.shape[0]} frames; mark the object first, or check that the "
             "mask is not inverted."
@@ -108,7 +107,8 @@ def check_same_clip(first: Tensor, second: Tensor, first_name: str, second_name:
 
 def _check_range(values: Tensor, what: str) -> None:
     for index, frame in enumerate(values):  # one frame at a time: no second clip in memory
-        low, high = (float(v) for v in torch.aminmax(frame))
+        # NumPy's are plain loops; torch would start its threads for each frame, which takes longer than the work.
+        low, high = float(frame.numpy().min()), float(frame.numpy().max())
         if low != low or high != high:
             raise ValueError(
                 f"{what}: frame {index} holds NaN (not a number) values; the node that made it failed, often a VAE "

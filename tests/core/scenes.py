@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+cv2.setNumThreads(1)  # these pictures are small, and tests share their cores with others
+
 MOTIONS = ("still", "translation", "rotation", "scaling", "mixed")
 
 
@@ -55,20 +57,25 @@ def make_scene(
     drift = random.uniform(-0.5, 0.5, 2) if moving_background else np.zeros(2)
     back = texture(random, width + 80, height + 80)
     front = texture(random, width, height)
-    pictures, visible, whole = [], [], []
+    cover = _occluder_alpha(occluder, width, height, radius)
+    frames_fhwc = torch.empty(frames, height, width, 3)
+    masks_fhw, whole_fhw = torch.empty(frames, height, width), torch.empty(frames, height, width)
     for index in range(frames):
         offset = 40 + drift * (index - frames / 2)
-        picture = _sampled(back, *(np.mgrid[0:height, 0:width][::-1] + offset[:, None, None]))
-        own = _applied(_inverse(poses[index]), *np.mgrid[0:height, 0:width][::-1].astype(np.float64))
+        picture = _shifted(back, offset, width, height)
+        alpha = np.zeros((height, width), np.float32)
         scale = math.sqrt(abs(np.linalg.det(poses[index][:, :2])))
-        alpha = _coverage(own, outline, radius, scale)
-        picture += (_sampled(object_texture, own[..., 0] + reach, own[..., 1] + reach) - picture) * alpha[..., None]
-        cover = _occluder_alpha(occluder, width, height, radius)
+        rows, columns = _around(poses[index][:, 2], reach * scale, width, height)
+        y, x = np.mgrid[rows, columns].astype(np.float64)
+        own = _applied(_inverse(poses[index]), x, y)
+        alpha[rows, columns] = part = _coverage(own, outline, radius, scale)
+        seen = _sampled(object_texture, own[..., 0] + reach, own[..., 1] + reach)
+        picture[rows, columns] += (seen - picture[rows, columns]) * part[..., None]
         picture += (front - picture) * cover[..., None]
-        pictures.append(torch.from_numpy(picture.astype(np.float32)).clamp(0, 1))
-        whole.append(torch.from_numpy((alpha > 0.5).astype(np.float32)))
-        visible.append(whole[-1] * torch.from_numpy((cover < 0.5).astype(np.float32)))
-    return Scene(torch.stack(pictures), torch.stack(visible), torch.stack(whole), poses)
+        frames_fhwc[index] = torch.from_numpy(picture).clamp(0, 1)
+        whole_fhw[index] = torch.from_numpy(alpha > 0.5)
+        masks_fhw[index] = whole_fhw[index] * torch.from_numpy(cover < 0.5)
+    return Scene(frames_fhwc, masks_fhw, whole_fhw, poses)
 
 
 def texture(random: np.random.Generator, width: int, height: int) -> np.ndarray:
@@ -138,6 +145,17 @@ def _occluder_alpha(occluder: str, width: int, height: int, radius: float) -> np
     if half:
         alpha[:, round(width / 2 - half) : round(width / 2 + half)] = 1
     return alpha
+
+
+def _around(middle: np.ndarray, reach: float, width: int, height: int) -> tuple[slice, slice]:
+    low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int)
+    return slice(max(low[1], 0), min(high[1], height)), slice(max(low[0], 0), min(high[0], width))
+
+
+def _shifted(picture: np.ndarray, offset: np.ndarray, width: int, height: int) -> np.ndarray:
+    affine = np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float64)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, affine, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
 
 
 def _sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

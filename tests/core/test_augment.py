@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vivid_core.masks.augment import MODES, augment_mask, drawn_expansion, size_verdict
 from vivid_core.masks.shapes import Margins, bounds, convex_hull, dilate_ellipse, dilate_rectangle, ellipse
+from vivid_core.runtime import Runtime
 
 
 def blob(seed: int, height: int, width: int, share: float = 0.1) -> np.ndarray:
@@ -168,6 +169,12 @@ def test_several_iterations_are_the_dilations_one_after_the_other(seed):
         truth = dilated_by_definition(truth, element, part.top, part.left)
     edit = augment_mask(torch.from_numpy(mask).float(), "expand", randomise=True, seed=seed)
     assert np.array_equal(edit[0].numpy() > 0.5, truth)
+
+
+def test_the_bar_ends_full():
+    runtime = Runtime()
+    augment_mask(clip(), "hull+expand", runtime=runtime)
+    assert runtime.done == runtime.total == 4
 
 
 def test_the_size_filter_says_what_is_wrong():

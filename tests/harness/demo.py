@@ -1,6 +1,6 @@
 """`make demo`: a real clip edited by the shipped workflows, in a real headless ComfyUI, into output/demo/.
 
-make demo                                        Big Buck Bunny: recolour the rabbit, remove the flowers, paint a star
+make demo                                        Big Buck Bunny: recolour the rabbit, remove the rock, paint it
 make demo VIDEO=clip.mp4 BOX=x,y,w,h [FRAME=n]   your clip: recolour and remove what is in the box on frame n
 """
 
@@ -39,10 +39,12 @@ class Job:
     paint: bool = False
 
 
+RABBIT = {"box": "150, 50, 480, 590", "frame": 66, "points": "[[470, 350], [190, 135]]"}
+ROCK = {"box": "795, 290, 485, 170", "frame": 66}
 BUNNY = (
-    Job("recolour_rabbit", RECOLOUR, "300, 25, 330, 650", 66),
-    Job("remove_flowers", REMOVE, "350, 95, 80, 80", 0),
-    Job("star_on_the_belly", EXTERNAL, "300, 25, 330, 650", 66, paint=True),
+    Job("recolour_rabbit", RECOLOUR, **RABBIT),
+    Job("remove_rock", REMOVE, **ROCK),
+    Job("paint_star_on_rock", EXTERNAL, **ROCK, paint=True),
 )
 
 

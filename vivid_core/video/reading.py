@@ -19,6 +19,10 @@ log = logging.getLogger("vivid")
 
 PathLike = str | os.PathLike[str]
 
+# libswscale's flags bilinear, full horizontal chroma and accurate rounding. Without the last one every frame that is
+# read comes out about one level of 255 too dark.
+CONVERSION = 0x2 | 0x2000 | 0x40000
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -97,8 +101,7 @@ def video_stream(container: Any, path: PathLike) -> Any:
     """The first video stream. Raises ValueError when there is none."""
     if not container.streams.video:
         raise ValueError(f"{path}: the file has no video stream, only sound or other data; choose a video.")
-    stream = container.streams.video[0]
-    return stream
+    return container.streams.video[0]
 
 
 def _frames(path: PathLike, start: int, stop: int | None) -> Iterator[Tensor]:
@@ -141,7 +144,7 @@ def _decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
 
 
 def _upright(frame: Any) -> Tensor:
-    pixels = frame.to_ndarray(format="rgb24")
+    pixels = frame.to_ndarray(format="rgb24", interpolation=CONVERSION)
     turns = round(frame.rotation / 90) % 4
     return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, turns)))
 

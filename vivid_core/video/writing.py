@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import checked_frames
-from .reading import PathLike, opened
+from .reading import CONVERSION, PathLike, opened
 from .sound import Sound
 
 CONTAINERS = (".mp4", ".mov", ".m4v", ".mkv")
@@ -104,7 +104,7 @@ def _encodable(image_hwc: Tensor, index: int, size: tuple[int, int]) -> Any:
     pixels = (image_hwc * 255).round_().clamp_(0, 255).byte().numpy()
     pixels = np.pad(pixels, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=CONVERSION)
     frame.pts = index
     return frame
 

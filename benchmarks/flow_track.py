@@ -1,0 +1,57 @@
+"""Tracking an object through 48 frames of 720p, against nothing but the flow that any tracker by flow needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+FRAMES, HEIGHT, WIDTH = 48, 720, 1280
+OBJECT_SIZE = 0.315  # radius over height: 18 % of the frame
+GOAL = 1.5
+LEAST_OVERLAP = 0.95  # a track that fast must still be right
+
+
+def run(full: bool) -> dict[str, Any]:
+    from benchmarks.timing import paired
+    from core.scenes import make_scene, mean_overlap
+    from vivid_core.masks.prompts import Prompt, Prompts
+    from vivid_core.masks.track import track_by_flow
+
+    scene = make_scene(0, "mixed", FRAMES, WIDTH, HEIGHT, object_size=OBJECT_SIZE)
+    prompts = Prompts([Prompt(0, mask_hw=scene.masks_fhw[0])])
+
+    def ours() -> Any:
+        return track_by_flow(scene.frames_fhwc, prompts)
+
+    def peer() -> int:
+        return plain_flow(scene.frames_fhwc)
+
+    reached = mean_overlap(ours().masks(), scene.masks_fhw)
+    if reached < LEAST_OVERLAP:
+        raise RuntimeError(f"The track is wrong (mean IoU {reached:.3f}), so its time means nothing.")
+    timed = paired(ours, peer, 9 if full else 5)
+    low, high = timed.interval
+    return {
+        "name": "flow_track",
+        "ours": round(timed.ours_s, 3),
+        "peer": round(timed.peer_s, 3),
+        "ratio": round(timed.ratio, 3),
+        "interval": [round(low, 3), round(high, 3)],
+        "goal": GOAL,
+        "met": high <= GOAL,
+        "unit": "x",
+        "what": f"tracking an object of {100 * float(scene.masks_fhw.mean()):.0f} % of the frame through {FRAMES} frames "
+        f"of 720p (mean IoU {reached:.3f}) over plain full-frame forward DIS flow of the same frames at the same size "
+        "and preset",
+    }
+
+
+def plain_flow(frames_fhwc: torch.Tensor) -> int:
+    """The forward flow of each pair of frames, whole pictures; returns how many."""
+    from vivid_core.masks.fields import WorkingSize
+    from vivid_core.masks.flow import dense_flow, luminance, picture
+
+    size = WorkingSize.of(frames_fhwc.shape[2], frames_fhwc.shape[1])
+    grays = [luminance(picture(frame, size.width, size.height)) for frame in frames_fhwc]
+    return len([dense_flow(before, after, size.preset) for before, after in zip(grays, grays[1:])])
