@@ -13,8 +13,9 @@ LEAST_OVERLAP = 0.95  # a track that fast must still be right
 
 
 def run(full: bool) -> dict[str, Any]:
-    from benchmarks.timing import paired
     from core.scenes import make_scene, mean_overlap
+
+    from benchmarks.timing import paired
     from vivid_core.masks.prompts import Prompt, Prompts
     from vivid_core.masks.track import track_by_flow
 
@@ -41,9 +42,9 @@ def run(full: bool) -> dict[str, Any]:
         "goal": GOAL,
         "met": high <= GOAL,
         "unit": "x",
-        "what": f"tracking an object of {100 * float(scene.masks_fhw.mean()):.0f} % of the frame through {FRAMES} frames "
-        f"of 720p (mean IoU {reached:.3f}) over plain full-frame forward DIS flow of the same frames at the same size "
-        "and preset",
+        "what": f"tracking an object of {100 * float(scene.masks_fhw.mean()):.0f} % of the frame through {FRAMES} "
+        f"frames of 720p (mean IoU {reached:.3f}) over plain full-frame forward DIS flow of the same frames at the "
+        "same size and preset",
     }
 
 

@@ -1,4 +1,4 @@
-"""What Stitch Back needs beyond its input and its output: soft edge, colour match and composite of 48 frames of 720p."""
+"""What Stitch Back needs beyond input and output: soft edge, colour match and composite of 48 frames of 720p."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def make_scene(
     object_texture = texture(random, 2 * reach, 2 * reach)
     drift = random.uniform(-0.5, 0.5, 2) if moving_background else np.zeros(2)
     back = texture(random, width + 80, height + 80)
-    front = texture(random, width, height)
+    front = texture(random, width, height) if occluder != "none" else None
     cover = _occluder_alpha(occluder, width, height, radius)
     frames_fhwc = torch.empty(frames, height, width, 3)
     masks_fhw, whole_fhw = torch.empty(frames, height, width), torch.empty(frames, height, width)
@@ -71,7 +71,8 @@ def make_scene(
         alpha[rows, columns] = part = _coverage(own, outline, radius, scale)
         seen = _sampled(object_texture, own[..., 0] + reach, own[..., 1] + reach)
         picture[rows, columns] += (seen - picture[rows, columns]) * part[..., None]
-        picture += (front - picture) * cover[..., None]
+        if front is not None:
+            picture += (front - picture) * cover[..., None]
         frames_fhwc[index] = torch.from_numpy(picture).clamp(0, 1)
         whole_fhw[index] = torch.from_numpy(alpha > 0.5)
         masks_fhw[index] = whole_fhw[index] * torch.from_numpy(cover < 0.5)

@@ -10,7 +10,7 @@ from scenes import Scene, make_scene
 from vivid_core.masks.carry import Carried, carry
 from vivid_core.runtime import Runtime
 
-SIZE = {"width": 256, "height": 192}
+SIZE = {"width": 224, "height": 168}
 
 
 def map_errors(scene: Scene, reference: int, frames: list[Carried]) -> list[float]:
@@ -103,7 +103,7 @@ def test_the_same_inputs_give_the_same_maps() -> None:
 def test_an_empty_mask_is_refused_in_one_sentence() -> None:
     scene = make_scene(0, "still", 2, **SIZE)
     with pytest.raises(ValueError, match="the mask on frame 1 is empty"):
-        next(carry(scene.frames_fhwc, 1, torch.zeros(192, 256), [0]))
+        next(carry(scene.frames_fhwc, 1, torch.zeros(168, 224), [0]))
 
 
 def test_each_frame_advances_the_bar_and_a_cancel_passes_through() -> None:

@@ -11,7 +11,7 @@ from vivid_core.masks.track import track_by_flow
 from vivid_core.masks.tracks import Track
 from vivid_core.runtime import Runtime
 
-SIZE = {"width": 256, "height": 192}
+SIZE = {"width": 224, "height": 168}
 SEEDS = range(10)
 
 
@@ -70,7 +70,7 @@ def test_corrections_come_back_exactly_and_pull_their_neighbours() -> None:
 
 def test_an_empty_mask_as_correction_says_that_the_object_is_not_here() -> None:
     scene = make_scene(1, "translation", 12, **SIZE)
-    empty = Prompt(6, mask_hw=torch.zeros(192, 256))
+    empty = Prompt(6, mask_hw=torch.zeros(168, 224))
     track = track_by_flow(scene.frames_fhwc, Prompts([Prompt(0, mask_hw=scene.masks_fhw[0]), empty]))
     assert not bool(track.masks()[6:].any()) and mean_overlap(track.masks()[:6], scene.masks_fhw[:6]) > 0.9
 
@@ -85,7 +85,7 @@ def test_nothing_is_followed_across_a_cut() -> None:
     assert "frame 12" in notes[0] and "12 to 23" in notes[1]
 
 
-@pytest.mark.parametrize(("direction", "empty"), [("forward", range(0, 6)), ("backward", range(7, 12))])
+@pytest.mark.parametrize(("direction", "empty"), [("forward", range(6)), ("backward", range(7, 12))])
 def test_a_direction_leaves_the_other_side_empty(direction: str, empty: range) -> None:
     scene = make_scene(2, "translation", 12, **SIZE)
     masks = tracked(scene, 6, direction=direction).masks()
@@ -96,7 +96,7 @@ def test_a_direction_leaves_the_other_side_empty(direction: str, empty: range) -
 
 def test_two_objects_are_followed_apart() -> None:
     scene = make_scene(3, "translation", 12, **SIZE)
-    still = torch.zeros(192, 256)
+    still = torch.zeros(168, 224)
     still[10:40, 10:40] = 1
     prompts = Prompts([Prompt(0, 1, mask_hw=scene.masks_fhw[0]), Prompt(0, 7, mask_hw=still)])
     track = track_by_flow(scene.frames_fhwc, prompts)
@@ -107,7 +107,7 @@ def test_two_objects_are_followed_apart() -> None:
 def test_an_object_that_leaves_the_frame_is_lost() -> None:
     scene = make_scene(0, "still", 1, **SIZE)
     wide = torch.cat([scene.frames_fhwc[0], make_scene(9, "still", 1, **SIZE).frames_fhwc[0]], 1)
-    frames = torch.stack([wide[:, 10 * index : 10 * index + 256] for index in range(24)])
+    frames = torch.stack([wide[:, 10 * index : 10 * index + 224] for index in range(22)])
     track = track_by_flow(frames, Prompts([Prompt(0, mask_hw=scene.masks_fhw[0])]))
     assert float(track.scores[0, 5]) > 0.8 and float(track.scores[0, -1]) == 0 and not bool(track.masks()[-1].any())
 
@@ -117,7 +117,7 @@ def test_a_box_is_enough_to_start() -> None:
     frames = scene.frames_fhwc * 0.4
     frames += 0.6 * scene.masks_fhw[..., None] * torch.tensor([1.0, 0.2, 0.1])
     rows, columns = scene.masks_fhw[0].any(1).nonzero()[:, 0], scene.masks_fhw[0].any(0).nonzero()[:, 0]
-    box = (columns[0] / 256, rows[0] / 192, (columns[-1] + 1) / 256, (rows[-1] + 1) / 192)
+    box = (columns[0] / 224, rows[0] / 168, (columns[-1] + 1) / 224, (rows[-1] + 1) / 168)
     track = track_by_flow(frames, Prompts([Prompt(0, box=tuple(float(value) for value in box))]))
     assert mean_overlap(track.masks(), scene.masks_fhw) > 0.9
 

@@ -39,8 +39,29 @@ class Job:
     paint: bool = False
 
 
-RABBIT = {"box": "150, 50, 480, 590", "frame": 66, "points": "[[470, 350], [190, 135]]"}
-ROCK = {"box": "795, 290, 485, 170", "frame": 66}
+def clicks(frame: int, inside: list[tuple[int, int]], outside: list[tuple[int, int]]) -> list[dict[str, int]]:
+    """Points on the object and on the background, as Track Mask reads them."""
+    marks = [(inside, 1), (outside, 0)]
+    return [{"x": x, "y": y, "label": label, "frame": frame} for points, label in marks for x, y in points]
+
+
+# A box and clicks on frame 66, and corrections on two frames where a first run lost an arm and the ears.
+RABBIT_CLICKS = [
+    *clicks(66, [(470, 350), (190, 135)], []),
+    *clicks(
+        19,
+        [(408, 454), (455, 314), (447, 200), (548, 215), (220, 294), (525, 500), (430, 560), (320, 420)]
+        + [(170, 258), (185, 280), (490, 255), (500, 275), (425, 165), (495, 245)],
+        [(111, 380), (120, 480), (180, 420), (560, 350), (350, 230), (300, 230), (620, 420), (300, 620), (560, 600)],
+    ),
+    *clicks(
+        0,
+        [(345, 360), (358, 425), (300, 430), (325, 300), (415, 300), (420, 510), (265, 340), (450, 535)],
+        [(230, 210), (170, 400), (450, 420), (280, 520), (200, 520), (500, 560)],
+    ),
+]
+RABBIT: dict[str, Any] = {"box": "150, 50, 480, 590", "frame": 66, "points": json.dumps(RABBIT_CLICKS)}
+ROCK: dict[str, Any] = {"box": "795, 290, 485, 170", "frame": 66}
 BUNNY = (
     Job("recolour_rabbit", RECOLOUR, **RABBIT),
     Job("remove_rock", REMOVE, **ROCK),

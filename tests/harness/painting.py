@@ -18,7 +18,7 @@ def paint_star(source: Path, target: Path, multiple: int = 8) -> None:
     draw.polygon(star(centre, radius * 1.12), fill=(120, 30, 20, 230))
     draw.polygon(star(centre, radius), fill=(250, 205, 60, 235))
     image.paste(layer, mask=layer.getchannel("A"))
-    size = tuple(max(multiple, round(side * 0.75 / multiple) * multiple) for side in image.size)
+    size = tuple(max(multiple, round(side * 1.5 / multiple) * multiple) for side in image.size)
     image.resize(size, Image.Resampling.LANCZOS).save(target)
 
 

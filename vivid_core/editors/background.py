@@ -60,7 +60,7 @@ class Background:
 
     def hidden(self, index: int) -> NDArray[np.bool_]:
         """Where frame `index` doesn't show the background: bool [H, W]."""
-        return (self._hidden[index] > 0).numpy()
+        return self._hidden[index].numpy() > 0
 
     def moving(self, index: int) -> NDArray[np.bool_]:
         """Where frame `index` shows something that moves in front of the background: bool [H, W]."""

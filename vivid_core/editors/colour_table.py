@@ -15,6 +15,7 @@ from ..optional import opencv
 NODES = 13  # along each of red, green and blue
 ROUNDS = 6  # of correcting the table by what it still gets wrong
 OUTLIER = 0.04**2  # squared error from which a sample counts for little
+EXPLAINED = 0.7  # share of samples that must fit, for the edit to count as a function of colour
 MOST_SAMPLES = 150_000
 UNHEARD = 1e-3  # mass of samples at a node from which it speaks for itself
 
@@ -38,13 +39,16 @@ class ColourTable:
 def colour_table(original: Floats, edited: Floats, where: NDArray[np.bool_]) -> ColourTable:
     """The table that fits `edited` best as a function of the colours of `original` ([h, w, 3]) over `where` [h, w].
 
-    Colours that don't occur get the change of those most like them.
+    Colours that don't occur get the change of those most like them. An edit that is no function of colour at all
+    (one colour became several) gets one affine colour map for everything, which at least is calm.
     """
     colours, wanted = original[where], edited[where]
     step = max(1, len(colours) // MOST_SAMPLES)
     colours, wanted = colours[::step], wanted[::step]
     table = ColourTable(np.zeros((NODES, NODES, NODES, 3), np.float32))
-    weight = np.ones(len(colours), np.float32)
+    if not len(colours):
+        return table
+    error = weight = np.ones(len(colours), np.float32)
     for _ in range(ROUNDS):
         missing = wanted - table.apply(colours)
         mass = _splat(colours, weight[:, None])
@@ -53,7 +57,20 @@ def colour_table(original: Floats, edited: Floats, where: NDArray[np.bool_]) -> 
         # What most pixels of a colour became counts, not what a few of them were painted over with.
         error = np.square(wanted - table.apply(colours)).mean(1)
         weight = (1 / np.square(1 + error / OUTLIER)).astype(np.float32)
+    if float((error < OUTLIER).mean()) < EXPLAINED:
+        return _affine_table(colours, wanted - colours)
     return table
+
+
+def _affine_table(colours: Floats, change: Floats) -> ColourTable:
+    def with_one(values: Floats) -> Floats:
+        return np.concatenate([values, np.ones((*values.shape[:-1], 1), np.float32)], -1)
+
+    basis = with_one(colours)
+    steady = 1e-3 * len(colours) * np.diag([1.0, 1.0, 1.0, 0.0])
+    solution = np.linalg.lstsq(basis.T @ basis + steady, basis.T @ change, rcond=None)[0]
+    nodes = np.stack(np.meshgrid(*[np.linspace(0, 1, NODES)] * 3, indexing="ij"), -1).astype(np.float32)
+    return ColourTable((with_one(nodes) @ solution).astype(np.float32))
 
 
 def _splat(colours: Floats, values: Floats) -> Floats:

@@ -9,7 +9,7 @@ shows a pixel, the colour map of its surroundings, continued smoothly, edits the
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,12 +72,16 @@ def _checked_keys(keyframes: Keyframes, frames: Tensor, mask: Tensor, notes: lis
         raise ValueError("Propagate: got no keyframe; set at least one edited frame with Set Keyframes.")
     keys = keyframes.fitted(frames, notes)
     for key in keys:
-        if not bool((mask[key.index] > 0.5).any()):
+        if not _marks(mask[key.index]):
             raise ValueError(
                 f"Keyframe {key.index}: the mask is empty on that frame, so there is no object to carry; set the "
                 "keyframe where the object is seen, or correct the mask there."
             )
     return keys
+
+
+def _marks(mask_hw: Tensor) -> bool:
+    return bool((mask_hw.numpy() > 0.5).any())
 
 
 def _spans(keys: Keyframes, count: int) -> list[tuple[Keyframe, Sequence[int], Keyframe | None]]:
@@ -128,15 +132,19 @@ class _Work:
         self._confidence = torch.ones(len(frames))
         self._recoloured: dict[int, float] = {}
 
+    def preview(self, index: int) -> Callable[[], Tensor]:
+        """Shows frame `index` as it is by then."""
+        return lambda: self.result[index]
+
     def carry_key(self, key: Keyframe, order: Sequence[int], other: Keyframe | None) -> None:
         """Carry `key` through the frames of `order`; if the key at their other end was carried before, mix the two."""
         edit = self._analysed(key)
         for carried in carry(self._frames, key.index, self._mask[key.index], order, self._mask):
             index = carried.index
-            if bool((self._mask[index] > 0.5).any()):
+            if _marks(self._mask[index]):
                 near = 1.0 if other is None else 1 - abs(index - key.index) / abs(other.index - key.index)
                 self._write(carried, edit, key.strength * near * near * (3 - 2 * near), half=other is not None)
-            self._runtime.advance(preview=lambda shown=index: self.result[shown])
+            self._runtime.advance(preview=self.preview(index))
 
     def _analysed(self, key: Keyframe) -> KeyEdit:
         """Only one keyframe's analysis is held at a time: each span's passes follow one another."""
@@ -152,7 +160,7 @@ class _Work:
         """Put the edit on its frame; `half`: a second keyframe comes, or came, from the other side."""
         index = carried.index
         mask = self._mask[index].numpy()
-        warped = warped_edit(edit, carried, self._frames[index].numpy(), mask, (self._blend[index] > 0).numpy())
+        warped = warped_edit(edit, carried, self._frames[index].numpy(), mask, self._blend[index].numpy() > 0)
         if warped is None:
             return
         inside = mask[warped.box.slices] > 0.5
@@ -183,7 +191,7 @@ class _Work:
             else:
                 one = slice(index, index + 1)
                 self.result[one] = composite(self._frames[one], self.result[one], self._blend[one])
-            self._runtime.advance(preview=lambda shown=index: self.result[shown])
+            self._runtime.advance(preview=self.preview(index))
         return Propagation(self.result, self._blend, self._confidence, self._report())
 
     def _report(self) -> str:
@@ -199,7 +207,7 @@ class _Work:
                 f"Keyframe {key.index}: {100 * share:.0f} % of its edit is recolouring, remade on each frame's own "
                 f"pixels; {100 - 100 * share:.0f} % is new and copied along the motion."
             )
-        shown = [index for index in range(len(self._frames)) if bool((self._mask[index] > 0.5).any())]
+        shown = [index for index in range(len(self._frames)) if _marks(self._mask[index])]
         lowest = min(shown, key=lambda index: float(self._confidence[index]))
         mean = sum(float(self._confidence[index]) for index in shown) / len(shown)
         lines.append(

@@ -20,7 +20,7 @@ LIGHT_CELLS = 10.0  # how far the light of a frame is averaged before a copied p
 MOST_LIGHT = 1.6  # by how much it may become brighter or darker
 STEADY = 3.0  # pixels; how far confidence is averaged
 UNSURE, SURE = 0.3, 0.7  # confidence between which what depends on the place gives way to what colour alone tells
-COLOUR_TRUST = 0.3  # trust in a pixel that the keyframe doesn't show but whose colour it does
+COLOUR_TRUST = 0.9  # trust in a pixel whose edit is told by its colour
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def warped_edit(
         picture += (here - picture) * (placed * seen)[..., None]
     rim = warp(edit.changed_rim, points)
     picture = original + (picture - original) * np.where(inside, 1, rim)[..., None]
-    trust = confidence * placed + (COLOUR_TRUST + (1 - COLOUR_TRUST) * confidence) * (1 - placed)
+    # Told by colour alone, a pixel is as good on every frame: between two keyframes it changes evenly.
+    trust = confidence * placed + COLOUR_TRUST * (1 - placed)
     cover = np.ones_like(trust) if edit.vote is None else warp(edit.vote, points)
     return Warped(box, np.clip(picture, 0, 1).astype(np.float32), trust, cover)
 

@@ -8,6 +8,7 @@ shows is filled by patches on one frame of the shot and carried from there to al
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def remove_by_flow(
     for index in range(len(frames)):
         _composite(frames, work.result, blend, index)
         confidence[index] = work.confidence(index)
-        runtime.advance(preview=lambda shown=index: work.result[shown])
+        runtime.advance(preview=work.preview(index))
     return Propagation(work.result, blend, confidence, work.report())
 
 
@@ -99,6 +100,10 @@ class _Removal:
         self._invented_on: list[int] = []
         self._left = 0
 
+    def preview(self, index: int) -> Callable[[], Tensor]:
+        """Shows frame `index` as it is by then."""
+        return lambda: self.result[index]
+
     def copy_from_other_frames(self) -> None:
         """Fill what other frames show: once from the past, then from the future, whichever is nearer in time."""
         ages: list[bytes] = []
@@ -106,13 +111,13 @@ class _Removal:
         for index in range(len(self._frames)):
             sources = next_sources(self._background, index, index - 1, sources)
             ages.append(b"" if sources is None else self._fill_from_the_past(sources))
-            self._runtime.advance(preview=lambda shown=index: self.result[shown])
+            self._runtime.advance(preview=self.preview(index))
         sources = None
         for index in reversed(range(len(self._frames))):
             sources = next_sources(self._background, index, index + 1, sources)
             if sources is not None:
                 self._fill_from_the_future(sources, ages[index])
-            self._runtime.advance(preview=lambda shown=index: self.result[shown])
+            self._runtime.advance(preview=self.preview(index))
 
     def _fill_from_the_past(self, sources: Sources) -> bytes:
         """Returns the ages, compressed: they are large patches of equal numbers."""

@@ -140,5 +140,6 @@ def _sampled(picture: Floats, points_xy: Floats) -> Floats:
     count, side = len(points_xy), 1024  # a remap's sides are limited to 32767
     padded = np.zeros((-(-count // side) * side, 2), np.float32)
     padded[:count] = points_xy
+    picture = np.ascontiguousarray(picture)
     found = cv2.remap(picture, padded.reshape(-1, side, 2), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(-1, 3)[:count]

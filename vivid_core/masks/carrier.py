@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from . import matching
+from .anchor import Anchor
 from .fields import Box, Field, WorkingSize, apply_affine, box_of, chained_affine, inverse_affine
 from .flow import Bytes, Floats, dense_flow, forward_backward_error, luminance, picture, resized, warp
 
@@ -24,18 +23,6 @@ CHANGED_SHARE = 0.05  # ... or when this share of the object was followed but no
 ADOPTED_CHANGE = 0.03  # a mask corrected by more than this share of its area becomes the anchor's
 STEP_QUIET = 9.0  # colour error from frame to frame below which a pixel was followed
 LOST = 0.05  # an object of which less is seen is lost
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """The picture that later frames are compared with: working pixels on `box`, and the full-size mask it belongs to."""
-
-    image: Bytes
-    box: Box
-    to_reference: Field
-    alpha: Floats
-    mask: Bytes
-    mask_box: Box
 
 
 class Carrier:
@@ -83,7 +70,7 @@ class Carrier:
     def full_mask(self) -> NDArray[np.uint8]:
         """The carried mask on `full_box`, hidden parts included: 0..255."""
         there = self.size.to_full(self.field.on(self.box)) - _corner(self._anchor.mask_box)
-        return warp(self._anchor.mask, self.size.enlarged(there, self.box), "zero")
+        return self._anchor.full_mask_through(self.size.enlarged(there, self.box))
 
     def step(self, index: int, known: NDArray | None = None) -> None:
         """Go on to frame `index`, where the object's mask is `known` or not."""
@@ -114,7 +101,7 @@ class Carrier:
         """
         points = self.field.on(self.box)
         to_reference = Field.of(self._anchor.to_reference.at(points), self.box, self._anchor.to_reference.affine)
-        warped, old_alpha = self._warped(points)
+        warped, old_alpha = self._anchor.seen_through(points)
         here = self._picture[self.box.slices]
         seen = np.maximum(self.confidence, 1 - old_alpha)[..., None]
         image = (warped + (here - warped.astype(np.float32)) * seen).astype(np.uint8)
@@ -160,9 +147,7 @@ class Carrier:
 
     def _expected_box(self) -> Box:
         """Where the anchor's box would be now; it may lie outside the frame."""
-        box = self._anchor.box
-        corners = np.array([[[box.left, box.top], [box.right, box.top], [box.left, box.bottom], [box.right, box.bottom]]])
-        now = apply_affine(inverse_affine(self.field.affine), corners.astype(np.float32))[0]
+        now = apply_affine(inverse_affine(self.field.affine), self._anchor.corners)
         low, high = now.min(0), now.max(0)
         return Box(int(low[0]), int(low[1]), int(high[0]) + 1, int(high[1]) + 1)
 
@@ -189,7 +174,7 @@ class Carrier:
 
     def _searched(self, image: Bytes, field: Field) -> Field:
         """A lost object looked for around the place where it should be."""
-        warped, alpha = self._warped(field.on(field.box))
+        warped, alpha = self._anchor.seen_through(field.on(field.box))
         inside = box_of(alpha)
         if inside is None:
             return field
@@ -208,19 +193,19 @@ class Carrier:
         resembles whatever hides the object.
         """
         here, now = image[field.box.slices], gray[field.box.slices]
-        warped, alpha = self._warped(field.on(field.box))
+        warped, alpha = self._anchor.seen_through(field.on(field.box))
         before = matching.colour_error(here, warped, alpha)
         scene = now + (luminance(warped).astype(np.float32) - now) * alpha
         left = dense_flow(now, scene.astype(np.uint8), self.size.preset)
         drift = DRIFT if self.visible > 3 * LOST else matching.FOUND_WITHIN * max(field.box.width, field.box.height)
         better = field.at(field.box.grid() + left)
-        after = matching.colour_error(here, self._warped(better)[0], alpha)
+        after = matching.colour_error(here, self._anchor.seen_through(better)[0], alpha)
         agrees = (after <= before + 1) & (after < LOUD) & matching.is_small_and_smooth(left, alpha, drift)
         trust = (agrees & (alpha > 0.5)).astype(np.float32)
         affine = matching.fit_motion(better, field.box, trust, float(alpha.sum()), field.affine)
         corrected = Field.of(better, field.box, affine)
         corrected = Field(affine, field.box, matching.filled(corrected.correction, trust))
-        warped, alpha = self._warped(corrected.on(field.box))
+        warped, alpha = self._anchor.seen_through(corrected.on(field.box))
         error = matching.colour_error(here, warped, alpha)
         if self.visible <= 3 * LOST and float(((error < QUIET) * alpha).sum()) <= LOST * float(alpha.sum()):
             return field, before  # nothing is seen yet, and what little agrees does so by chance
@@ -228,15 +213,17 @@ class Carrier:
 
     def _judge(self, error: Floats, weight: Floats, known: Floats | None) -> None:
         """What is visible of the object, and whether the anchor still serves."""
-        warped, alpha = self._warped(self.field.on(self.box))
+        warped, alpha = self._anchor.seen_through(self.field.on(self.box))
         if known is not None:
             alpha = np.minimum(alpha, known)
-        followed = error[(weight > 0.5) & (alpha > 0.5)]
-        if self.visible > SEEN_WELL and len(followed) > matching.FEWEST_VOTES:
-            self._typical = float(np.median(followed))
+        followed = (weight > 0.5) & (alpha > 0.5)
+        if self.visible > SEEN_WELL and followed.sum() > matching.FEWEST_VOTES:
+            self._typical = float(np.median(error[followed]))
+            self._anchor = self._anchor.in_light_of(self.image, warped, followed)
         limit = float(np.clip(4 * self._typical, QUIET, LOUD))
         like_anchor = (1 - matching.smooth_step(error, limit, 1.6 * limit)) * (alpha > 0.02)
-        changed = matching.away_from(self.from_object & (like_anchor < 0.5), (like_anchor < 0.5) & ~self.from_object & (alpha > 0.5))
+        unlike = like_anchor < 0.5
+        changed = matching.away_from(self.from_object & unlike, unlike & ~self.from_object & (alpha > 0.5))
         self.alpha = alpha
         self.confidence = np.where(changed, np.float32(alpha > 0.02), like_anchor)
         expected = float(alpha.sum())
@@ -273,15 +260,8 @@ class Carrier:
         """The object's shift from the last frame to this one, steadied while it is well seen."""
         if self.visible <= SEEN_WELL:
             return
-        middle = np.array([[(self._anchor.box.left + self._anchor.box.right) / 2, (self._anchor.box.top + self._anchor.box.bottom) / 2]])
-        points = middle.astype(np.float32)
-        now, before = (apply_affine(inverse_affine(f.affine), points)[0] for f in (field, self.field))
+        now, before = (apply_affine(inverse_affine(f.affine), self._anchor.middle)[0] for f in (field, self.field))
         self._speed = self._speed + 0.4 * (now - before - self._speed)
-
-    def _warped(self, points: Floats) -> tuple[Bytes, Floats]:
-        """The anchor's picture and its mask, seen through a map to anchor coordinates."""
-        local = points - _corner(self._anchor.box)
-        return warp(self._anchor.image, local), warp(self._anchor.alpha, local, "zero")
 
     def _shrunk(self, index: int) -> Bytes:
         return picture(self._frames[index], self.size.width, self.size.height)

@@ -98,7 +98,7 @@ class WorkingSize:
         return working_xy / self.scale + (0.5 / self.scale - 0.5)
 
     def to_box(self, box: Box) -> NDArray[np.float64]:
-        """The affine from the pixels of `full_box(box)` to those of the working `box`, both counted from their corner."""
+        """The affine from the pixels of `full_box(box)` to those of the working `box`, each from its corner."""
         x, y = (float(value) for value in self.scale)
         full = self.full_box(box)
         return np.array(
@@ -121,9 +121,7 @@ class WorkingSize:
     def full_box(self, box: Box) -> Box:
         """The full pixels that a working box covers, rounded outwards."""
         x, y = (float(value) for value in self.scale)
-        outwards = Box(
-            int(box.left / x), int(box.top / y), int(np.ceil(box.right / x)), int(np.ceil(box.bottom / y))
-        )
+        outwards = Box(int(box.left / x), int(box.top / y), int(np.ceil(box.right / x)), int(np.ceil(box.bottom / y)))
         return outwards.cut(self.full_width, self.full_height)
 
 

@@ -6,7 +6,7 @@ the content of this pixel is found. Pixel centres have whole coordinates.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..optional import opencv
 
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+Bytes: TypeAlias = NDArray[np.uint8]
+Flags: TypeAlias = NDArray[np.bool_]
 Preset = Literal["ultrafast", "fast", "medium", "fine"]
 
 PRESETS: dict[Preset, int] = {"ultrafast": 0, "fast": 1, "medium": 2, "fine": 2}
@@ -68,7 +69,9 @@ def dense_flow(gray_a: Bytes, gray_b: Bytes, preset: Preset = "medium", init: Fl
     search = cv2.DISOpticalFlow_create(PRESETS[preset])
     if preset == "fine":
         search.setFinestScale(0)
-    start = None if init is None else np.array(init, np.float32, order="C")  # the search writes its answer into this one
+    start = (
+        None if init is None else np.array(init, np.float32, order="C")
+    )  # the search writes its answer into this one
     flow = search.calc(np.ascontiguousarray(gray_a), np.ascontiguousarray(gray_b), start)
     return flow[:height, :width]
 

@@ -13,7 +13,10 @@ SAMPLES = 600  # pixels that vote on the object's motion
 FIT_ERROR = 2.5  # pixels; a vote within this distance agrees
 FEWEST_VOTES = 24
 LEAST_SHARE = 0.02  # of the object's pixels: fewer votes are chance
-SHIFT_SHARE, TURN_SHARE = 0.12, 0.35  # of the object's pixels: below, votes tell only its shift; only shift, turn, scale
+SHIFT_SHARE, TURN_SHARE = (
+    0.12,
+    0.35,
+)  # of the object's pixels: below, votes tell only its shift; only shift, turn, scale
 FILL_RADII = (0.04, 0.16)  # of the box's longer side: how far a filled map looks for seen neighbours
 TEMPLATE_SIDE = 40  # a lost object is searched at this size
 FOUND_WITHIN = 0.16  # of the box's longer side: how exact the place of a lost object is before flow corrects it
@@ -146,4 +149,4 @@ def find_shift(image: Bytes, warped: Bytes, alpha: Floats, box: Box, reach: int)
 
 def _plausible(affine: NDArray[np.float64]) -> bool:
     stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
-    return bool(0.1 < stretch[1] and stretch[0] < 10 and np.linalg.det(affine[:, :2]) > 0)
+    return bool(stretch[1] > 0.1 and stretch[0] < 10 and np.linalg.det(affine[:, :2]) > 0)

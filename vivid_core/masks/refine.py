@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..optional import opencv
-from .flow import PURPOSE, Bytes, Floats, luminance
-
-Flags = NDArray[np.bool_]
+from .flow import PURPOSE, Bytes, Flags, Floats, luminance
 
 BINS = 8  # of each channel
 TILE = 24  # pixels: colours count most near where they were seen
@@ -25,7 +23,10 @@ SURE = 3.0  # log odds of what flow followed
 COLOUR_LIMIT = 2.4  # log odds of colour alone: never outvotes what flow followed
 EDGE_DOUBT = 1.2  # pixels: blur of the followed labels, so that colour places the outline
 SMOOTHING = 4  # pixels: window of the edge-keeping smoothing
-SEPARABLE = (0.91, 0.96)  # share of known pixels that colour tells right: from the first it is heard, at the second fully
+SEPARABLE = (
+    0.91,
+    0.96,
+)  # share of known pixels that colour tells right: from the first it is heard, at the second fully
 WEAK = 0.8  # log odds of what was carried to places that flow did not follow
 FEWEST = 60  # pixels of each kind that a colour model needs
 
@@ -120,7 +121,7 @@ def _rooted(odds: Floats, seen: Flags) -> Floats:
 
 
 def _edge_keeping(values: Floats, guide: Floats, window: int) -> Floats:
-    """`values` smoothed, but not across edges of `guide`: a local linear model of it (guided filter, He et al. 2010)."""
+    """`values` smoothed, but not across edges of `guide`: a local linear model of it (He et al. 2010)."""
     cv2 = opencv(PURPOSE)
 
     def mean(picture: Floats) -> Floats:

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..optional import opencv
 from ..runtime import Runtime
 from ..video.shots import shot_cuts
 from .fields import box_of
-from .flow import PURPOSE, Floats
+from .flow import PURPOSE, Flags, Floats
 from .follower import follow
 from .prompts import Prompts
 from .select import select_object
@@ -21,8 +20,6 @@ from .tracks import Track, TrackBuilder
 
 DIRECTIONS = ("both", "forward", "backward")
 ALIKE = 0.5  # IoU from which two carried masks are blended; below, the surer one is taken
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

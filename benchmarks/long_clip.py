@@ -1,0 +1,56 @@
+"""Whether memory grows with the clip: track, preview propagation and stitch, 400 frames of 480p against 100."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+SHORT, LONG = 100, 400
+GOAL = 1.2
+
+CODE = """
+from core.scenes import make_scene
+from vivid_core.editors.flow_warp import propagate_by_flow
+from vivid_core.masks.prompts import Prompt, Prompts
+from vivid_core.masks.track import track_by_flow
+from vivid_core.video.keyframes import Keyframe, Keyframes
+from vivid_core.video.stitch import stitch_back
+
+def edit(frames, mask_hw):
+    track = track_by_flow(frames, Prompts([Prompt(0, mask_hw=mask_hw)]))
+    mask = track.masks()
+    tint = 1 - 0.4 * mask[0, ..., None]
+    propagation = propagate_by_flow(frames, mask, Keyframes([Keyframe(0, frames[0] * tint)]))
+    stitched, _ = stitch_back(frames, propagation.frames_fhwc, mask, blend_mask_fhw=propagation.blend_mask_fhw)
+    return track.packed, mask, propagation.frames_fhwc, propagation.blend_mask_fhw, stitched
+
+scene = make_scene(0, "mixed", {frames}, 854, 480)
+frames, mask_hw = scene.frames_fhwc, scene.masks_fhw[0].clone()
+del scene
+edit(frames[:3], mask_hw)  # imports and buffers of the libraries
+baseline()
+done(*edit(frames, mask_hw))
+"""
+
+
+def run(full: bool) -> dict[str, Any]:
+    from benchmarks.timing import peak_extra_bytes
+
+    pairs = [
+        [peak_extra_bytes(CODE.format(frames=frames)) / 1e9 for frames in (LONG, SHORT)]
+        for _ in range(3 if full else 1)
+    ]
+    ratios = [long / short for long, short in pairs]
+    ratio = statistics.median(ratios)
+    return {
+        "name": "long_clip",
+        "ours": round(statistics.median(long for long, _ in pairs), 3),
+        "peer": round(statistics.median(short for _, short in pairs), 3),
+        "ratio": round(ratio, 3),
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "goal": GOAL,
+        "met": max(ratios) <= GOAL,
+        "unit": "x",
+        "what": f"peak memory in GB beyond input and output of track, preview propagation and stitch: {LONG} frames of "
+        f"480p over {SHORT}",
+    }
