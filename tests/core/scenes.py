@@ -61,8 +61,7 @@ def make_scene(
     frames_fhwc = torch.empty(frames, height, width, 3)
     masks_fhw, whole_fhw = torch.empty(frames, height, width), torch.empty(frames, height, width)
     for index in range(frames):
-        offset = 40 + drift * (index - frames / 2)
-        picture = _shifted(back, offset, width, height)
+        picture = _shifted(back, 40 + drift * (index - frames / 2), width, height)
         alpha = np.zeros((height, width), np.float32)
         scale = math.sqrt(abs(np.linalg.det(poses[index][:, :2])))
         rows, columns = _around(poses[index][:, 2], reach * scale, width, height)

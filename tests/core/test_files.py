@@ -25,27 +25,6 @@ def counting_clip(count: int, height: int = 48, width: int = 64) -> list[torch.T
     return [torch.full((height, width, 3), 0.1 + 0.8 * index / max(count - 1, 1)) for index in range(count)]
 
 
-def tone(path: Path, seconds: float, rate: int = 44100, channels: int = 2) -> Path:
-    times = np.arange(int(seconds * rate)) / rate
-    samples = (np.sin(2 * math.pi * 440 * times) * 12000).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(np.repeat(samples[:, None], channels, axis=1).tobytes())
-    return path
-
-
-def sound_of(path: Path) -> tuple[str, float, np.ndarray]:
-    """Codec, length in seconds and samples of the first channel."""
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        samples = [frame.to_ndarray()[0] for frame in container.decode(stream)]
-        rate = stream.rate
-    joined = np.concatenate(samples)
-    return stream.codec_context.name, len(joined) / rate, joined
-
-
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip.mp4"
@@ -68,7 +47,7 @@ def test_writing_and_reading_alone_give_no_colour_cast(tmp_path):
     frames = [gradient(180, 240, turn) for turn in (0.0, 0.1, 0.2)]
     write_video(tmp_path / "a.mp4", frames, 24, crf=0)  # lossless after the conversion, so that only this is seen
     for frame, read in zip(frames, read_frames(tmp_path / "a.mp4")):
-        assert (read.float() / 255 - frame).mean((0, 1)).abs().max() < 0.2 / 255
+        assert (read.float() / 255 - frame).mean((0, 1)).abs().max() < 0.5 / 255
 
 
 def test_the_file_is_bt709_in_numbers_and_in_name(tmp_path):
@@ -157,45 +136,6 @@ def test_one_frame_is_a_video(tmp_path):
     assert len(list(read_frames(tmp_path / "one.mp4"))) == 1
 
 
-def test_foreign_sound_is_encoded_and_aac_is_copied(tmp_path):
-    tone(tmp_path / "tone.wav", 3.0)
-    first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
-    write_video(first, counting_clip(50), 25, audio_from=tmp_path / "tone.wav")
-    write_video(second, counting_clip(50), 25, audio_from=first)
-    codec, seconds, samples = sound_of(first)
-    assert codec == "aac" and seconds == pytest.approx(2.0, abs=0.1)
-    peak = np.abs(np.fft.rfft(samples[4096:20480])).argmax() * 44100 / 16384
-    assert peak == pytest.approx(440, abs=4)
-    assert read_info(second).has_audio
-    again = sound_of(second)[2]
-    shared = min(len(samples), len(again))
-    assert abs(len(samples) - len(again)) <= 2048
-    assert np.array_equal(samples[:shared], again[:shared]), "copied sound must be the same to the bit"
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_sound_ends_with_a_short_video_and_a_long_video_goes_on_in_silence(tmp_path, channels):
-    tone(tmp_path / "tone.wav", 1.0, rate=48000, channels=channels)
-    for count, expected in ((10, 0.4), (50, 1.0)):
-        write_video(tmp_path / "a.mp4", counting_clip(count), 25, audio_from=tmp_path / "tone.wav")
-        assert sound_of(tmp_path / "a.mp4")[1] == pytest.approx(expected, abs=0.1)
-        assert read_info(tmp_path / "a.mp4").frames == count
-
-
-def test_a_source_without_sound_is_noted(tmp_path, clip):
-    notes: list[str] = []
-    write_video(tmp_path / "a.mp4", counting_clip(3), 25, audio_from=clip, notes=notes)
-    assert not read_info(tmp_path / "a.mp4").has_audio
-    assert len(notes) == 1 and "has no sound" in notes[0]
-
-
-def test_sound_may_come_from_the_file_that_is_replaced(tmp_path):
-    path = tmp_path / "a.mp4"
-    write_video(path, counting_clip(25), 25, audio_from=tone(tmp_path / "tone.wav", 1.0))
-    write_video(path, counting_clip(20), 25, audio_from=path)
-    assert read_info(path).frames == 20 and read_info(path).has_audio
-
-
 def damaged(kind: str, folder: Path) -> Path:
     path = folder / f"{kind}.mp4"
     if kind == "missing":
@@ -207,7 +147,9 @@ def damaged(kind: str, folder: Path) -> Path:
     elif kind == "text":
         path.write_text("this is no video\n" * 500)
     elif kind == "sound":
-        tone(folder / "tone.wav", 0.2).rename(path)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(bytes(4000))
     else:
         noise = torch.rand(30, 48, 64, 3, generator=torch.Generator().manual_seed(0))
         write_video(path, noise, 25)

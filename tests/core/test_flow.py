@@ -11,7 +11,6 @@ from scenes import texture
 
 from vivid_core.masks.fields import Box, Field, WorkingSize, box_of, chained_affine, inverse_affine
 from vivid_core.masks.flow import (
-    compose,
     dense_flow,
     forward_backward_error,
     luminance,
@@ -71,15 +70,6 @@ def test_warp_outside_repeats_the_edge_or_is_zero() -> None:
     image = np.full((4, 4), 7, np.uint8)
     far = np.full((2, 2, 2), 40, np.float32)
     assert (warp(image, far) == 7).all() and (warp(image, far, "zero") == 0).all()
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(-6, 6), min_size=4, max_size=4))
-def test_composed_shifts_add_up_even_beyond_the_edge(shifts: list[float]) -> None:
-    x0, y0, x1, y1 = shifts
-    grid = pixel_grid(24, 18)
-    both = compose(grid + np.float32([x0, y0]), grid + np.float32([x1, y1]))
-    assert np.abs(both - grid - np.float32([x0 + x1, y0 + y1])).max() < 1e-3
 
 
 def test_consistent_flows_come_back_and_others_do_not() -> None:

@@ -8,8 +8,8 @@ import torch
 from scenes import make_scene, texture
 from torch import Tensor
 
+from vivid_core.masks.shots import shot_cuts
 from vivid_core.runtime import Runtime
-from vivid_core.video.shots import shot_cuts
 
 
 def shot(seed: int, frames: int = 12, motion: str = "mixed") -> Tensor:

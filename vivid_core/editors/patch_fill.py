@@ -28,6 +28,7 @@ EXACT_PAIRS = 150_000_000  # patch pairs that one exact match may compare
 CHUNK_PAIRS = 8_000_000  # of these at once: 32 MB
 COARSEST_DEPTH = 4.0  # a hole whose middle is this close to its border starts from a smooth fill
 DISTANCE_COST = 0.8  # cost of copying from the far end of the surroundings: keeps sky above and ground below
+LEAST_TRUST = 1e-4  # in the worst match, where no other has a say
 COHERENCE = 0.12  # cost of a neighbour with another shift, in units of the level's median matching cost
 COHERENCE_TURNS = 4
 CHUNK_PATCHES = 20_000
@@ -178,7 +179,10 @@ def _voted(level: _Level, matching: _Matching) -> Floats:
     """Every hole pixel is the weighted mean of what the patches over it say; good ones near the border count most."""
     height, width = level.hole.shape
     spread = float(np.quantile(matching.costs, 0.75)) + 1e-6
-    trust = np.exp(-matching.costs / (2 * spread)) * 1.2 ** -level.depth[matching.targets[:, 0], matching.targets[:, 1]]
+    trust = (
+        np.maximum(np.exp(-matching.costs / (2 * spread)), LEAST_TRUST)
+        * 1.2 ** -level.depth[matching.targets[:, 0], matching.targets[:, 1]]
+    )
     total = np.zeros((height, width, 3), np.float32)
     mass = np.zeros((height, width), np.float32)
     for dy in range(-RADIUS, RADIUS + 1):

@@ -98,15 +98,6 @@ def resampled(image: NDArray, to_image: NDArray[np.float64], width: int, height:
     return cv2.warpAffine(image, to_image, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
-def compose(map_outer: Floats, map_inner: Floats) -> Floats:
-    """First `map_inner` [h, w, 2], then `map_outer` [H, W, 2]: the map x -> map_outer(map_inner(x)).
-
-    Where `map_inner` leaves the domain of `map_outer`, the latter goes on with the shift it has at its edge.
-    """
-    height, width = map_outer.shape[:2]
-    return map_inner + warp(map_outer - pixel_grid(width, height), map_inner)
-
-
 def forward_backward_error(flow_ab: Floats, flow_ba: Floats) -> Floats:
     """How far a pixel of a lands from itself after going to b and back, in pixels: [h, w]."""
     cv2 = opencv(PURPOSE)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..optional import opencv
 from ..runtime import Runtime
-from ..video.shots import shot_cuts
 from .fields import box_of
 from .flow import PURPOSE, Flags, Floats
 from .follower import follow
 from .prompts import Prompts
 from .select import select_object
+from .shots import shot_cuts
 from .tracks import Track, TrackBuilder
 
 DIRECTIONS = ("both", "forward", "backward")

@@ -94,6 +94,11 @@ def opened(path: PathLike) -> Iterator[Any]:
             "another kind, so export or download it again."
         ) from fault
     with container:
+        if not container.streams:
+            raise ValueError(
+                f"{path}: the file holds neither pictures nor sound; it is damaged or cut short, so export or download "
+                "it again."
+            )
         yield container
 
 

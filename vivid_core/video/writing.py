@@ -20,6 +20,7 @@ CONTAINERS = (".mp4", ".mov", ".m4v", ".mkv")
 PRESET = "fast"
 BT709 = 1  # the number of this standard in H.264's tags for matrix, primaries and transfer
 LIMITED_RANGE = 1
+CENTRED_CHROMA = "chromaloc=1"  # where libswscale puts it; untagged, H.264 means half a pixel further left
 
 
 def write_video(
@@ -84,7 +85,8 @@ def _write(
 
 
 def _video_stream(output: Any, width: int, height: int, rate: Fraction, crf: int) -> Any:
-    stream = output.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": PRESET})
+    options = {"crf": str(crf), "preset": PRESET, "x264-params": CENTRED_CHROMA}
+    stream = output.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = BT709

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..masks.flow import Bytes, Floats, dense_flow, luminance, pixel_grid, warp
 from ..optional import opencv
 from ..runtime import Runtime
+from .flow import Bytes, Floats, dense_flow, luminance, pixel_grid, warp
 
 SIDE = 128  # the longer side of the small pictures that are compared
 FLASH = 3  # frames that a flash, or somebody passing close to the camera, may last
