@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from ..optional import opencv
 from ..runtime import Runtime
 from .membrane import fill_smoothly
+from .patch_start import DISTANCE_COST, RADIUS, patches, peeled
 
 Floats: TypeAlias = NDArray[np.float32]
 Flags: TypeAlias = NDArray[np.bool_]
 Places: TypeAlias = NDArray[np.int64]
 
-RADIUS = 3  # patches of 7x7: large enough for a blade of grass, small enough to bend around corners
 COMPONENTS = 20  # principal components kept of a patch's 147 numbers
 EXACT_PAIRS = 150_000_000  # patch pairs that one exact match may compare
 CHUNK_PAIRS = 8_000_000  # of these at once: 32 MB
-COARSEST_DEPTH = 4.0  # a hole whose middle is this close to its border starts from a smooth fill
-DISTANCE_COST = 0.8  # cost of copying from the far end of the surroundings: keeps sky above and ground below
+COARSEST_DEPTH = 12.0  # pixels; a hole no deeper than this is filled from its border inwards for a start
+FEWEST_SOURCES = 200  # patches; on a level with fewer there is nothing to choose from
 LEAST_TRUST = 1e-4  # in the worst match, where no other has a say
 COHERENCE = 0.12  # cost of a neighbour with another shift, in units of the level's median matching cost
 COHERENCE_TURNS = 4
@@ -67,7 +67,7 @@ def fill_by_patches(image_hwc: Floats, hole_hw: Flags, usable_hw: Flags, runtime
     levels = _pyramid(image_hwc, hole_hw, usable_hw)
     if not levels:
         return fill_smoothly(image_hwc, ~hole_hw)
-    levels[-1].image = fill_smoothly(levels[-1].image, ~levels[-1].hole)
+    levels[-1].image = peeled(levels[-1].image, levels[-1].hole, levels[-1].sources)
     matching: _Matching | None = None
     for number, level in reversed(list(enumerate(levels))):
         targets = np.argwhere(_grown(level.hole, RADIUS))
@@ -92,7 +92,7 @@ def _pyramid(image: Floats, hole: Flags, usable: Flags) -> list[_Level]:
         fits[RADIUS:-RADIUS, RADIUS:-RADIUS] = 1
         whole = cv2.erode((usable & ~hole).astype(np.uint8), np.ones((2 * RADIUS + 1,) * 2, np.uint8))
         centres = (whole & fits).astype(bool)
-        if centres.sum() < 30:
+        if centres.sum() < (FEWEST_SOURCES if levels else 1):
             break
         depth = cv2.distanceTransform(np.pad(hole.astype(np.uint8), 1, mode="edge"), cv2.DIST_L2, 5)[1:-1, 1:-1]
         levels.append(_level(image, hole, depth, np.argwhere(centres)))
@@ -111,7 +111,7 @@ def _pyramid(image: Floats, hole: Flags, usable: Flags) -> list[_Level]:
 def _level(image: Floats, hole: Flags, depth: Floats, sources: Places) -> _Level:
     number = np.full(hole.shape, -1, np.int64)
     number[sources[:, 0], sources[:, 1]] = np.arange(len(sources))
-    sample = _patches(image, sources[:: max(1, len(sources) // 4000)])
+    sample = patches(image, sources[:: max(1, len(sources) // 4000)])
     mean = sample.mean(0)
     _, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean))
     return _Level(image.copy(), hole, depth, sources, number, vectors[:, -COMPONENTS:].astype(np.float32), mean)
@@ -225,19 +225,12 @@ def _nearest_set(flags: Flags) -> Places:
     return places[labels]
 
 
-def _patches(image: Floats, places: Places) -> Floats:
-    padded = np.pad(image, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
-    side = 2 * RADIUS + 1
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), (0, 1))
-    return windows[places[:, 0], places[:, 1]].reshape(len(places), -1)
-
-
 def _projected(level: _Level, places: Places) -> Floats:
     """[N, COMPONENTS + 2]: patches on the principal components, and where they are."""
     projected = np.empty((len(places), COMPONENTS + 2), np.float32)
     for first in range(0, len(places), CHUNK_PATCHES):
         some = slice(first, first + CHUNK_PATCHES)
-        projected[some, :COMPONENTS] = (_patches(level.image, places[some]) - level.mean) @ level.basis
+        projected[some, :COMPONENTS] = (patches(level.image, places[some]) - level.mean) @ level.basis
     projected[:, COMPONENTS:] = places / float(max(level.hole.shape)) * DISTANCE_COST
     return projected
 
