@@ -58,7 +58,13 @@ class TrackMask(io.ComfyNode):
                     default="",
                     tooltip="The frame of each connected mask: 0, 40, 90. Empty: they begin at `frame`.",
                 ),
-                io.Custom("BOUNDING_BOX").Input("boxes", optional=True, tooltip="A box from another node, on `frame`."),
+                # Newer pages would draw a widget for this type, and its default would be taken for a mark.
+                io.Custom("BOUNDING_BOX").Input(
+                    "boxes",
+                    optional=True,
+                    tooltip="A box from another node, on `frame`.",
+                    extra_dict={"forceInput": True},
+                ),
                 io.Mask.Input(
                     "mask",
                     optional=True,

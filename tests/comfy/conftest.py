@@ -18,6 +18,7 @@ def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no COMFYUI_PATH: run these tests with make test")
     base = tmp_path_factory.mktemp("comfyui")
     inprocess.boot(base)
+    inprocess.load_pack(base)
     probes.install()
     return base
 

@@ -159,7 +159,7 @@ def test_progress_counts_up_once_and_reaches_its_total(executor: Executor, node_
     assert len({total for _, total in steps}) == 1, "one bar"
     done = [value for value, _ in steps]
     assert done == sorted(done) and done[-1] == steps[-1][1]
-    assert len(set(done)) > scene.COUNT, "at least one step for each frame"
+    assert len(set(done)) >= scene.COUNT, "at least one step for each frame"
 
 
 @pytest.mark.parametrize("node_id", WITH_LOOPS)

@@ -81,9 +81,11 @@ def test_loading_the_pack_imports_nothing_heavy(comfy_base: Path) -> None:
         "import sys, tempfile, pathlib\n"
         f"sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})\n"
         "from harness import inprocess\n"
-        "before = {m.split('.')[0] for m in sys.modules}\n"
-        "inprocess.boot(pathlib.Path(tempfile.mkdtemp()))\n"
-        "print('LOADED', *[m for m in ('cv2', 'diffusers', 'sam2', 'peft') if m in sys.modules])\n"
+        "base = pathlib.Path(tempfile.mkdtemp())\n"
+        "inprocess.boot(base)\n"
+        "before = set(sys.modules)\n"
+        "inprocess.load_pack(base)\n"
+        "print('LOADED', *({'cv2', 'diffusers', 'sam2', 'peft'} & (set(sys.modules) - before)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

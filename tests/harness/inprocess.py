@@ -7,11 +7,12 @@ folders and nodes in module globals.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Result:
 
 
 def boot(base: Path) -> None:
-    """Start ComfyUI's machinery in this process with the pack loaded. The order of the imports is the whole trick."""
+    """Start ComfyUI's machinery in this process. The order of the imports is the whole trick."""
     comfyui = os.environ["COMFYUI_PATH"]
     make_base(base)
     sys.path.insert(0, comfyui)
@@ -54,6 +55,12 @@ def boot(base: Path) -> None:
 
     asyncio.run(nodes.init_public_apis())
     asyncio.run(nodes.init_builtin_extra_nodes())
+
+
+def load_pack(base: Path) -> None:
+    """Load the pack into the ComfyUI of this process, as ComfyUI does at its start."""
+    import nodes
+
     loaded = asyncio.run(nodes.load_custom_node(str(base / "custom_nodes" / PACK), module_parent="custom_nodes"))
     if not loaded:
         raise RuntimeError("ComfyUI refused to load the pack; its log says why.")
@@ -74,6 +81,26 @@ class Listener:
         self.messages.append((event, data))
 
 
+@contextlib.contextmanager
+def watched_steps(watch: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Tell `watch` of every step that the pack's nodes count, whatever ComfyUI makes of it: newer cores skip some."""
+    runtime = next(
+        module for name, module in sys.modules.items() if name.endswith("comfy_bridge.progress")
+    ).ComfyRuntime
+    advance = runtime.advance
+
+    def watched(self: Any, *arguments: Any, **named: Any) -> None:
+        advance(self, *arguments, **named)
+        if watch is not None:
+            watch(self.done, self.total)
+
+    runtime.advance = watched
+    try:
+        yield
+    finally:
+        runtime.advance = advance
+
+
 class Executor:
     """Runs API-format graphs one after another, with one cache between them, as a server would."""
 
@@ -82,30 +109,29 @@ class Executor:
 
         self.listener = Listener()
         self._executor = execution.PromptExecutor(
-            self.listener, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0}
+            self.listener, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0, "ram_inactive": 0}
         )
 
     def run(self, prompt: dict[str, Any], on_progress: Callable[[int, int], None] | None = None) -> Result:
-        """Run a graph; `on_progress(done, total)` is called in between and may ask ComfyUI to interrupt."""
+        """Run a graph; `on_progress(done, total)` is called after each of our steps, and may ask ComfyUI to stop."""
         import comfy.model_management
         import comfy.utils
         import execution
 
         comfy.model_management.interrupt_current_processing(False)
 
-        def hook(value: int, total: int, preview: Any, prompt_id: Any = None, node_id: Any = None) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            if on_progress is not None:
-                on_progress(value, total)
-
-        comfy.utils.set_progress_bar_global_hook(hook)
+        # What main.py sets up in a server: the bar is also where a cancel is noticed.
+        comfy.utils.set_progress_bar_global_hook(
+            lambda *_, **__: comfy.model_management.throw_exception_if_processing_interrupted()
+        )
         prompt = copy.deepcopy(prompt)  # the executor writes its cache keys into the prompt
         prompt_id = uuid.uuid4().hex
         valid = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
         if not valid[0]:
             return Result(False, {"exception_type": "validation", "exception_message": str((valid[1], valid[3]))})
         start = len(self.listener.messages)
-        self._executor.execute(prompt, prompt_id, {"client_id": self.listener.client_id}, valid[2])
+        with watched_steps(on_progress):
+            self._executor.execute(prompt, prompt_id, {"client_id": self.listener.client_id}, valid[2])
         messages = self.listener.messages[start:]
         history = self._executor.history_result
         error = next((data for name, data in messages if name in ("execution_error", "execution_interrupted")), {})

@@ -43,7 +43,7 @@ def open_page(
         page = context.pages[0] if context.pages else context.new_page()
         page.goto(server.url)
         page.wait_for_function("() => window.app?.graph && window.app.canvas", timeout=READY_MS)
-        page.wait_for_function("() => Object.keys(window.LiteGraph.registered_node_types).length > 300")
+        page.wait_for_function("() => 'VividTrackMask' in window.LiteGraph.registered_node_types", timeout=READY_MS)
         page.wait_for_timeout(500)  # the page still places its panels after the graph is there
         yield page
 

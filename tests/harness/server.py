@@ -174,6 +174,8 @@ class Server:
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{self.url}/ws?clientId={client}", max_msg_size=0) as socket_,
         ):
+            # Newer servers send previews only to those who read the form with metadata.
+            await socket_.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
             status, answer = await asyncio.to_thread(self.post, "/prompt", {"prompt": prompt, "client_id": client})
             if status != 200:
                 raise ValueError(json.dumps(answer))
@@ -194,7 +196,8 @@ def _take_binary(run: Run, data: bytes) -> None:
         (length,) = struct.unpack(">I", data[4:8])
         run.texts.append(data[8 + length :].decode())
     else:
-        run.previews.append(data[8:])
+        start = data.find(b"\xff\xd8\xff")  # of a JPEG, behind metadata of some length
+        run.previews.append(data[start:] if start >= 0 else b"")
 
 
 def _take_event(run: Run, event: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None] | None) -> None:

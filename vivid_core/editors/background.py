@@ -20,6 +20,7 @@ from .parallax import CELL, parallax
 
 STILL = 0.12  # working pixels: a camera that moved less than this from its anchor has not moved
 OVERLAP = 0.25  # share of the frame's diagonal; a camera further away from its anchor gets a new one
+ATTACHED = 3.0  # working pixels; what goes less than this against the background is a part of it
 ANOTHER_SCENE = 0.1  # mean colour difference from which a frame without common features is another shot
 
 
@@ -44,6 +45,7 @@ class Background:
         self._anchor: tuple[int, Small] | None = None
         self._last: tuple[int, Small] | None = None
         self._parallax: dict[tuple[int, int], Floats] = {}
+        self._drift = np.zeros((count, 2))
         self._moving = np.zeros((count, self.size.height, -(-self.size.width // 8)), np.uint8)
 
     def look(self) -> None:
@@ -67,6 +69,16 @@ class Background:
         small = np.unpackbits(self._moving[index], axis=1, count=self.size.width).astype(np.float32)
         height, width = self._hidden.shape[1:]
         return warp(small, self.size.to_working(Box(0, 0, width, height).grid())) > 0
+
+    def is_revealed(self, shot: int) -> bool:
+        """Whether what hides the background moves against it in this shot, so that it is seen at other times.
+
+        If it doesn't (a rock, a flower bed), a pixel that is not hidden any more shows not the background but
+        something that passed in front of both.
+        """
+        members = [index for index, view in enumerate(self.views) if view.shot == shot]
+        way = np.cumsum(self._drift[members], axis=0)
+        return bool(np.hypot(*(way.max(0) - way.min(0))) > ATTACHED)
 
     def shows(self, frames: int | NDArray[np.int32], points_xy: Floats) -> NDArray[np.bool_]:
         """Whether `frames` (one, or one for each point) show the background at `points_xy` [..., 2] (whole pixels)."""
@@ -116,10 +128,12 @@ class Background:
         return shift < OVERLAP * float(np.hypot(self.size.width, self.size.height))
 
     def _compare(self, index: int, small: Small, other: int, other_small: Small) -> None:
-        completed, moving = parallax(small, other_small, self._between(index, other))
-        if completed is not None:
-            self._parallax[index, other] = completed
-        self._moving[index] |= np.packbits(moving, axis=1)
+        found = parallax(small, other_small, self._between(index, other))
+        if found.beyond is not None:
+            self._parallax[index, other] = found.beyond
+        if other < index:
+            self._drift[index] = found.drift
+        self._moving[index] |= np.packbits(found.moving, axis=1)
 
     def _view(self, small: Small) -> View:
         if self._anchor is None or self._last is None:

@@ -109,6 +109,7 @@ def gain_between(small: Small, other: Small, matrix: Matrix) -> Floats:
 
 
 def difference(small: Small, other: Small) -> float:
+    """How much two small pictures differ where both show background, and 0 if they share nothing."""
     both = (small.seen > 0) & (other.seen > 0)
     if not both.any():
         return 0.0

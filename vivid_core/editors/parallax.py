@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,8 @@ from ..optional import opencv
 from .camera import PURPOSE, Matrix, Small, applied
 from .membrane import spread
 
+CONSISTENT = 0.7  # forward-backward error of flow that can be trusted
+FEWEST = 30  # pixels that can tell a motion
 CELL = 8  # working pixels that share one value of the parallax
 PARALLAX = 0.35  # working pixels of motion beyond the camera's that are worth following
 MOST_PARALLAX = 3.0  # between two frames; what moves more than this moves on its own
@@ -18,13 +22,19 @@ NEAR = 8  # working pixels around a hole in which flow is led astray by what is 
 LOOKS_DIFFERENT = 14.0  # of 255
 
 
-def parallax(here: Small, there: Small, matrix: Matrix) -> tuple[Floats | None, NDArray[np.bool_]]:
-    """Compare two frames that lie `matrix` (here to there) apart.
+@dataclass(frozen=True)
+class Comparison:
+    """`beyond` [h / CELL, w / CELL, 2]: the background's motion beyond the camera's, continued into what hides it; None
+    if there is none worth following. `moving` [h, w]: where something moves on its own. `drift` (x, y): how far what
+    hides the background went against it."""
 
-    Returns the background's motion beyond the camera's, one value [h / CELL, w / CELL, 2] for each cell, continued
-    into what hides it (None if there is none worth following); and where `here` [h, w] shows something that moves on
-    its own.
-    """
+    beyond: Floats | None
+    moving: NDArray[np.bool_]
+    drift: NDArray[np.floating]
+
+
+def parallax(here: Small, there: Small, matrix: Matrix) -> Comparison:
+    """Compare two frames that lie `matrix` (here to there) apart."""
     grid = pixel_grid(here.gray.shape[1], here.gray.shape[0])
     camera = applied(matrix, grid)
     forth = dense_flow(here.gray, there.gray)
@@ -32,13 +42,15 @@ def parallax(here: Small, there: Small, matrix: Matrix) -> tuple[Floats | None, 
     beyond = grid + forth - camera
     length = np.hypot(beyond[..., 0], beyond[..., 1])
     seen = (here.seen > 0) & (warp(there.seen, grid + forth, "zero") > 250)
-    completed = _completed(here, beyond, seen & (error < 0.7) & (length < MOST_PARALLAX))
+    completed = _completed(here, beyond, seen & (error < CONSISTENT) & (length < MOST_PARALLAX))
     if completed is not None:
         follows = warp(completed, (grid + 0.5) / CELL - 0.5)
         beyond -= follows
         camera = camera + follows
         length = np.hypot(beyond[..., 0], beyond[..., 1])
-    return completed, _moving(here, there, camera, length)
+    hiding = (here.seen == 0) & (error < CONSISTENT)
+    drift = np.median(beyond[hiding], axis=0) if hiding.sum() >= FEWEST else np.zeros(2)
+    return Comparison(completed, _moving(here, there, camera, length), drift)
 
 
 def _moving(here: Small, there: Small, places: Floats, length: Floats) -> NDArray[np.bool_]:

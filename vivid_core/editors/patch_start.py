@@ -10,7 +10,7 @@ from ..optional import opencv
 
 RADIUS = 3  # patches of 7x7: large enough for a blade of grass, small enough to bend around corners
 # Cost of copying from the far end of the surroundings, (down, across): keeps sky above and ground below.
-DISTANCE_COST = np.array([2.0, 0.4], np.float32)
+DISTANCE_COST = np.array([2.0, 1.5], np.float32)
 
 
 def peeled(image: Floats, hole: NDArray[np.bool_], sources: NDArray[np.int64]) -> Floats:

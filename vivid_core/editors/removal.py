@@ -99,6 +99,7 @@ class _Removal:
         self._copied = np.zeros(len(frames), np.int64)
         self._invented_on: list[int] = []
         self._left = 0
+        self._revealed: dict[int, bool] = {}
 
     def preview(self, index: int) -> Callable[[], Tensor]:
         """Shows frame `index` as it is by then."""
@@ -109,15 +110,22 @@ class _Removal:
         ages: list[bytes] = []
         sources: Sources | None = None
         for index in range(len(self._frames)):
-            sources = next_sources(self._background, index, index - 1, sources)
+            sources = self._next(index, index - 1, sources)
             ages.append(b"" if sources is None else self._fill_from_the_past(sources))
             self._runtime.advance(preview=self.preview(index))
         sources = None
         for index in reversed(range(len(self._frames))):
-            sources = next_sources(self._background, index, index + 1, sources)
+            sources = self._next(index, index + 1, sources)
             if sources is not None:
                 self._fill_from_the_future(sources, ages[index])
             self._runtime.advance(preview=self.preview(index))
+
+    def _next(self, index: int, other: int, before: Sources | None) -> Sources | None:
+        """Sources for a frame; none on a shot in which the object stays on the background."""
+        shot = self._background.views[index].shot
+        if shot not in self._revealed:
+            self._revealed[shot] = self._background.is_revealed(shot)
+        return next_sources(self._background, index, other if self._revealed[shot] else NOWHERE, before)
 
     def _fill_from_the_past(self, sources: Sources) -> bytes:
         """Returns the ages, compressed: they are large patches of equal numbers."""
@@ -218,6 +226,8 @@ class _Removal:
             lines.append(f"Inpainted on frame {frames} and carried from there.")
         if self._left:
             lines.append(f"On {self._left} frames a rest was inpainted frame by frame and may flicker.")
+        if not any(self._revealed.values()):
+            lines.append("It stays in its place on the background, so no other frame shows what is behind it.")
         shots = self._background.views[-1].shot + 1
         if shots > 1:
             lines.append(f"The clip has {shots} shots; nothing is copied from one to another.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..optional import opencv
@@ -85,12 +87,18 @@ def _track_object(
                 nearness = abs(frame - leg.other) / abs(leg.reference - leg.other)
                 weights = (score * nearness, scores[frame] * (1 - nearness))
                 mask, score = _blended(mask, builder.get(object_id, frame), weights), max(score, scores[frame])
-                runtime.advance(0)
+                steps = 0
             else:
-                runtime.advance()
+                steps = 1
+            runtime.advance(steps, preview=partial(_spotlight, frames_fhwc[frame], mask))
             scores[frame] = score
             builder.set(object_id, frame, mask, score)
     runtime.advance(len(frames_fhwc) - len(scores))  # the given frames, and those that nothing reaches
+
+
+def _spotlight(image_hwc: Tensor, mask: Flags) -> Tensor:
+    """The frame with all but the object darkened."""
+    return image_hwc * torch.from_numpy(np.where(mask, 1.0, 0.35).astype(np.float32))[..., None]
 
 
 def _legs(given: Sequence[int], cuts: Sequence[int], count: int, direction: str) -> Iterator[_Leg]:
