@@ -117,6 +117,7 @@ def difference(small: Small, other: Small) -> float:
 
 
 def applied(matrix: Matrix, points_xy: Floats) -> Floats:
+    """The points [..., 2] where the homography sends them."""
     cv2 = opencv(PURPOSE)
     shape = points_xy.shape
     return cv2.perspectiveTransform(points_xy.reshape(-1, 1, 2), matrix).reshape(shape)
