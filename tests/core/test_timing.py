@@ -135,13 +135,9 @@ def bench(tmp_path: Path) -> Path:
 
 
 def run_bench(root: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "BENCH": "", **variables},
-    )
+    environment = {**os.environ, "BENCH": "", **variables}
+    environment.pop("PYTHONSAFEPATH", None)  # with it, Python does not find a module in the working directory
+    return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.parametrize("command", [("benchmarks",), ("-m", "benchmarks")])

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ class Server:
 
         Raises ValueError with the server's own words when validation refuses the prompt.
         """
-        return asyncio.run(asyncio.wait_for(self._follow(prompt, on_event), timeout))
+        with ThreadPoolExecutor(1) as thread:  # of its own: an open page keeps an event loop running in this one
+            return thread.submit(asyncio.run, asyncio.wait_for(self._follow(prompt, on_event), timeout)).result()
 
     async def _follow(self, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None] | None) -> Run:
         client = uuid.uuid4().hex
