@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-cv2.setNumThreads(1)  # these pictures are small, and tests share their cores with others
-
 MOTIONS = ("still", "translation", "rotation", "scaling", "mixed")
 
 

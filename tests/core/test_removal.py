@@ -66,16 +66,15 @@ class CancelAfter(Runtime):
 
 
 @pytest.mark.parametrize(
-    ("camera", "moving", "exposure", "decibels"),
+    ("seed", "camera", "moving", "exposure", "decibels"),
     [
-        ("pan", True, 0.0, 38),
-        ("pan", False, 0.0, 38),
-        ("zoom", True, 0.0, 36),
-        ("still", True, 0.0, 80),
-        ("pan", True, 0.12, 37),
+        (0, "pan", True, 0.0, 38),
+        (1, "pan", False, 0.0, 38),
+        (2, "zoom", True, 0.0, 36),
+        (3, "still", True, 0.0, 80),
+        (4, "pan", True, 0.12, 37),
     ],
 )
-@pytest.mark.parametrize("seed", range(2))
 def test_the_true_background_comes_back_where_other_frames_show_it(seed, camera, moving, exposure, decibels):
     frames, truth, masks = walk(seed, camera, moving, exposure)
     result = remove_by_flow(frames, masks)
@@ -84,6 +83,13 @@ def test_the_true_background_comes_back_where_other_frames_show_it(seed, camera,
     assert outside_difference(frames, result.frames_fhwc, result.blend_mask_fhw) == 0
     assert result.report.startswith("100.0 %")
     assert float(result.confidence_f.min()) > 0.99
+
+
+def test_a_few_frames_with_a_fast_camera_show_what_is_behind_a_still_mask():
+    frames, truth, masks = walk(4, "pan", moving=False, frames=6)
+    result = remove_by_flow(frames, masks)
+    assert result.report.startswith("100.0 %")
+    assert psnr(result.frames_fhwc[masks > 0.5], truth[masks > 0.5]) > 35
 
 
 def test_what_no_frame_shows_is_invented_once_and_stands_still():
@@ -96,20 +102,17 @@ def test_what_no_frame_shows_is_invented_once_and_stands_still():
     assert texture_there > 0.5 * float(frames[0].reshape(-1, 3).std(0).mean())  # no smear
 
 
-def test_a_passer_by_is_not_copied_into_the_hole():
-    frames, truth, masks = walk(1, "still", moving=False, frames=24)
-    passer = torch.tensor([1.0, 0.0, 0.0])
-    for index in range(24):
-        frames[index, 50:90, 6 * index : 6 * index + 24] = passer
-        masks[index, :, :60] = 0
-    shifted = masks.roll(1, 0) * 0
-    shifted[:, 60:80, 90:110] = 1
-    shifted[18:] = 0
-    frames = torch.where(shifted[..., None] > 0.5, torch.tensor([0.0, 1.0, 0.0]), frames)
-    result = remove_by_flow(frames, shifted)
-    first = result.frames_fhwc[0][shifted[0] > 0.5]
-    red = (first[:, 0] > 0.9) & (first[:, 1] < 0.1)
-    assert float(red.float().mean()) < 0.1
+def test_what_passes_in_front_of_a_fixed_object_is_not_copied_into_its_place():
+    frames = walk(1, "still", moving=False, frames=24)[0]
+    masks = torch.zeros(frames.shape[:3])
+    masks[:, 60:80, 90:110] = 1
+    for index in range(24):  # a red wall comes in from the left and stays; the mask ends where it hides the object
+        frames[index, :, : 8 * index] = torch.tensor([0.9, 0.1, 0.1])
+        masks[index, :, : 8 * index] = 0
+    result = remove_by_flow(frames, masks)
+    first = result.frames_fhwc[0][masks[0] > 0.5]
+    assert float(((first[:, 0] > 0.8) & (first[:, 1] < 0.2)).float().mean()) < 0.05
+    assert "stays in its place" in result.report
 
 
 def test_frames_with_an_empty_mask_are_bit_exact():

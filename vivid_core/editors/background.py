@@ -20,7 +20,8 @@ from .parallax import CELL, parallax
 
 STILL = 0.12  # working pixels: a camera that moved less than this from its anchor has not moved
 OVERLAP = 0.25  # share of the frame's diagonal; a camera further away from its anchor gets a new one
-ATTACHED = 3.0  # working pixels; what goes less than this against the background is a part of it
+ATTACHED, ATTACHED_SHARE = 3.0, 0.06  # working pixels, or share of its size: what goes less than this stays in place
+HALF_COVERED, HARDLY_COVERED = 0.5, 0.9  # share of its largest area that is left; what covers it must not be measured
 ANOTHER_SCENE = 0.1  # mean colour difference from which a frame without common features is another shot
 
 
@@ -45,7 +46,7 @@ class Background:
         self._anchor: tuple[int, Small] | None = None
         self._last: tuple[int, Small] | None = None
         self._parallax: dict[tuple[int, int], Floats] = {}
-        self._drift = np.zeros((count, 2))
+        self._drift, self._middle, self._area = np.full((count, 2), np.nan), np.zeros((count, 2)), np.zeros(count)
         self._moving = np.zeros((count, self.size.height, -(-self.size.width // 8)), np.uint8)
 
     def look(self) -> None:
@@ -53,6 +54,11 @@ class Background:
         index = len(self.views)
         small = self._small(index)
         self.views.append(self._view(small))
+        rows, columns = np.nonzero(small.seen == 0)
+        self._area[index] = len(rows)
+        if len(rows):
+            middle = np.array([[[columns.mean(), rows.mean()]]], np.float32)
+            self._middle[index] = applied(self.views[index].to_scene, middle)[0, 0]
         if self._last is not None and self.views[index - 1].shot == self.views[index].shot:
             self._compare(index, small, index - 1, self._last[1])
             self._compare(index - 1, self._last[1], index, small)
@@ -74,11 +80,21 @@ class Background:
         """Whether what hides the background moves against it in this shot, so that it is seen at other times.
 
         If it doesn't (a rock, a flower bed), a pixel that is not hidden any more shows not the background but
-        something that passed in front of both.
+        something that passed in front of both. The way of the mask's middle tells; where the object is mostly cut
+        off or covered, flow does.
         """
-        members = [index for index, view in enumerate(self.views) if view.shot == shot]
-        way = np.cumsum(self._drift[members], axis=0)
-        return bool(np.hypot(*(way.max(0) - way.min(0))) > ATTACHED)
+        members = np.array([view.shot == shot for view in self.views])
+        area, drift = self._area[members], self._drift[members]
+        largest = float(area.max(initial=0))
+        partly = (area >= HALF_COVERED * largest) & (area > 0)
+        hardly = (area >= HARDLY_COVERED * largest) & (area > 0)
+        told = partly & ~np.isnan(drift[:, 0])
+        if 2 * hardly.sum() >= partly.sum() or not told.any():
+            way = self._middle[members][hardly]
+        else:
+            way = np.cumsum(drift[told], axis=0)
+        limit = max(ATTACHED, ATTACHED_SHARE * float(np.sqrt(largest)))
+        return len(way) > 0 and bool(np.hypot(*(way.max(0) - way.min(0))) > limit)
 
     def shows(self, frames: int | NDArray[np.int32], points_xy: Floats) -> NDArray[np.bool_]:
         """Whether `frames` (one, or one for each point) show the background at `points_xy` [..., 2] (whole pixels)."""

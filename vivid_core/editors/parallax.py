@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..distance import lengths
 from ..masks.flow import Floats, dense_flow, forward_backward_error, pixel_grid, warp
 from ..optional import opencv
 from .camera import PURPOSE, Matrix, Small, applied
@@ -26,7 +27,7 @@ LOOKS_DIFFERENT = 14.0  # of 255
 class Comparison:
     """`beyond` [h / CELL, w / CELL, 2]: the background's motion beyond the camera's, continued into what hides it; None
     if there is none worth following. `moving` [h, w]: where something moves on its own. `drift` (x, y): how far what
-    hides the background went against it."""
+    hides the background went against it, NaN if that can't be told."""
 
     beyond: Floats | None
     moving: NDArray[np.bool_]
@@ -40,17 +41,15 @@ def parallax(here: Small, there: Small, matrix: Matrix) -> Comparison:
     forth = dense_flow(here.gray, there.gray)
     error = forward_backward_error(forth, dense_flow(there.gray, here.gray))
     beyond = grid + forth - camera
-    length = np.hypot(beyond[..., 0], beyond[..., 1])
     seen = (here.seen > 0) & (warp(there.seen, grid + forth, "zero") > 250)
-    completed = _completed(here, beyond, seen & (error < CONSISTENT) & (length < MOST_PARALLAX))
+    completed = _completed(here, beyond, seen & (error < CONSISTENT) & (lengths(beyond) < MOST_PARALLAX))
     if completed is not None:
         follows = warp(completed, (grid + 0.5) / CELL - 0.5)
         beyond -= follows
         camera = camera + follows
-        length = np.hypot(beyond[..., 0], beyond[..., 1])
     hiding = (here.seen == 0) & (error < CONSISTENT)
-    drift = np.median(beyond[hiding], axis=0) if hiding.sum() >= FEWEST else np.zeros(2)
-    return Comparison(completed, _moving(here, there, camera, length), drift)
+    drift = np.median(beyond[hiding], axis=0) if hiding.sum() >= FEWEST else np.full(2, np.nan)
+    return Comparison(completed, _moving(here, there, camera, lengths(beyond)), drift)
 
 
 def _moving(here: Small, there: Small, places: Floats, length: Floats) -> NDArray[np.bool_]:
@@ -79,6 +78,6 @@ def _completed(here: Small, beyond: Floats, trusted: NDArray[np.bool_]) -> Float
     mean = spread(total / np.maximum(mass, 1e-6)[..., None], (mass > 0.5).astype(np.float32))
     steady = np.dstack([cv2.medianBlur(np.ascontiguousarray(mean[..., axis]), 5) for axis in (0, 1)])
     near = cv2.resize(rim.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-    if float(np.quantile(np.hypot(steady[..., 0], steady[..., 1])[near], 0.8)) < PARALLAX:
+    if float(np.quantile(lengths(steady)[near], 0.8)) < PARALLAX:
         return None
     return cv2.GaussianBlur(steady, (0, 0), 1.0)

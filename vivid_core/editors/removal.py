@@ -27,6 +27,9 @@ from .propagation import Propagation
 from .sources import NOWHERE, Sources, colours, next_sources
 
 GROWN = 1 / 360  # of the frame's height: how far the hole goes beyond the mask, for the object's soft edge
+NEARLY_MOST = 0.9  # a frame that misses this share of what the worst one misses may be filled instead of it
+CANDIDATES = 16  # frames that are compared for it
+NEARBY = 40  # pixels around a hole whose look decides what is put into it
 MOST_INVENTED = 6  # frames of one shot that may be filled by patches before what is left is filled frame by frame
 
 
@@ -171,11 +174,25 @@ class _Removal:
             self._runtime.advance(len(members))
 
     def _most_unknown(self, members: NDArray[np.int64]) -> int | None:
+        """Of the frames that miss most, the one with the least going on around the hole, then the middle one."""
         missing = np.array([0 if (flags := self._unknown[i]) is None else flags.count for i in members])
         if not missing.any():
             return None
-        worst = members[missing >= 0.95 * missing.max()]  # of equals the middle one: it is carried the shortest way
-        return int(worst[np.abs(worst - worst.mean()).argmin()])
+        worst = [int(index) for index in members[missing >= NEARLY_MOST * missing.max()]]
+        middle = sum(worst) / len(worst)
+        candidates = worst[:: -(-len(worst) // CANDIDATES)]
+        return min(candidates, key=lambda index: (self._unrest(index), abs(index - middle)))
+
+    def _unrest(self, index: int) -> int:
+        """How many pixels around what frame `index` misses show something that moves in front of the background."""
+        cv2 = opencv(PURPOSE)
+        flags = self._unknown[index]
+        assert flags is not None
+        around = np.zeros(self._frames.shape[1:3], np.uint8)
+        around[flags.box.slices] = flags.unpack()
+        return int(
+            (cv2.dilate(around, np.ones((2 * NEARBY + 1,) * 2, np.uint8)) & self._background.moving(index)).sum()
+        )
 
     def _invent(self, index: int) -> None:
         flags = self._unknown[index]

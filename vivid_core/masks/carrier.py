@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..distance import lengths
 from . import matching
 from .anchor import Anchor
 from .fields import Box, Field, WorkingSize, apply_affine, box_of, chained_affine, inverse_affine
@@ -157,7 +158,7 @@ class Carrier:
         before, now = self._gray[rows, columns], gray[rows, columns]
         back, forth = dense_flow(now, before), dense_flow(before, now)  # "medium": the correction below is exact
         error = forward_backward_error(back, forth)
-        allowed = AGREES + AGREES_SHARE * np.hypot(back[..., 0], back[..., 1])
+        allowed = AGREES + AGREES_SHARE * lengths(back)
         source = box.grid() + back
         same = matching.colour_error(image[rows, columns], warp(self._picture, source)) < STEP_QUIET
         consistent = (error < allowed) & same

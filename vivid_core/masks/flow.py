@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..distance import lengths
 from ..optional import opencv
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -100,8 +101,7 @@ def resampled(image: NDArray, to_image: NDArray[np.float64], width: int, height:
 
 def forward_backward_error(flow_ab: Floats, flow_ba: Floats) -> Floats:
     """How far a pixel of a lands from itself after going to b and back, in pixels: [h, w]."""
-    cv2 = opencv(PURPOSE)
     height, width = flow_ab.shape[:2]
     there = flow_ab + pixel_grid(width, height)
     back = flow_ab + warp(flow_ba, there)
-    return cv2.magnitude(back[..., 0], back[..., 1])
+    return lengths(back)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..distance import lengths
 from ..optional import opencv
 from .fields import Box, apply_affine
 from .flow import PURPOSE, Bytes, Floats
@@ -97,8 +98,8 @@ def is_small_and_smooth(flow: Floats, alpha: Floats, limit: float) -> NDArray[np
     window = (9, 9)
     around = cv2.blur(flow * alpha[..., None], window) / np.maximum(cv2.blur(alpha, window), 1e-3)[..., None]
     apart = flow - around
-    small = cv2.magnitude(flow[..., 0], flow[..., 1]) < limit
-    return small & (cv2.magnitude(apart[..., 0], apart[..., 1]) < min(0.25 * limit, 1.0))
+    small = lengths(flow) < limit
+    return small & (lengths(apart) < min(0.25 * limit, 1.0))
 
 
 def away_from(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.bool_]:

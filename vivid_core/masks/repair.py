@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import checked_mask
+from ..distance import distance_to
 from ..optional import opencv
 from ..runtime import Runtime
 from .shapes import bounds
@@ -201,7 +201,7 @@ def in_betweens(first: np.ndarray, last: np.ndarray, steps: int) -> Iterator[np.
     """The `steps` - 1 masks between two (bool [H, W], not empty): their signed distances, centred alike, mixed."""
     cv2 = opencv("Repair Mask")
     height, width = first.shape
-    fields = [_signed_distance(cv2, mask) for mask in (first, last)]
+    fields = [_signed_distance(mask) for mask in (first, last)]
     centres = [np.argwhere(mask).mean(axis=0) for mask in (first, last)]
     for step in range(1, steps):
         share = step / steps
@@ -214,13 +214,11 @@ def in_betweens(first: np.ndarray, last: np.ndarray, steps: int) -> Iterator[np.
         yield mixed > 0
 
 
-def _signed_distance(cv2: Any, mask: np.ndarray) -> np.ndarray:
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
     """The distance to the outline in pixels, positive inside: float32 [H, W]. The outline runs between pixels."""
-    inside = mask.astype(np.uint8)
-    within = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if mask.all():  # no outside to measure from
         return np.full(mask.shape, float(max(mask.shape)), np.float32)
-    outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    within, outside = distance_to(~mask, "Repair Mask"), distance_to(mask, "Repair Mask")
     return np.where(mask, within - 0.5, 0.5 - outside).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..distance import lengths
 from ..optional import opencv
 from ..runtime import Runtime
 from .flow import Bytes, Floats, dense_flow, luminance, pixel_grid, warp
@@ -34,21 +35,32 @@ def shot_cuts(frames_fhwc: Tensor, runtime: Runtime | None = None) -> tuple[int,
     the whole picture, and local correlation, which doesn't mind brightness). A flash of up to three frames is no cut.
     """
     runtime = runtime or Runtime()
-    smalls: list[_Small] = []
-    for frame in frames_fhwc:
-        smalls.append(_small(frame))
-        runtime.advance()
+    smalls = _Smalls(frames_fhwc)
     cuts: list[int] = []
-    for index in range(1, len(smalls)):
-        if _belong_together(smalls[index - 1], smalls[index]):
-            continue
-        first = cuts[-1] if cuts else 0
-        earlier = range(max(first, index - 1 - FLASH), index)
-        later = range(index, min(len(smalls), index + 1 + FLASH))
-        pairs = ((before, after) for before in earlier for after in later if after - before <= FLASH + 1)
-        if not any(_belong_together(smalls[before], smalls[after]) for before, after in pairs):
-            cuts.append(index)
+    for index in range(len(frames_fhwc)):
+        if index and not _belong_together(smalls[index - 1], smalls[index]):
+            first = cuts[-1] if cuts else 0
+            earlier = range(max(first, index - 1 - FLASH), index)
+            later = range(index, min(len(frames_fhwc), index + 1 + FLASH))
+            pairs = ((before, after) for before in earlier for after in later if after - before <= FLASH + 1)
+            if not any(_belong_together(smalls[before], smalls[after]) for before, after in pairs):
+                cuts.append(index)
+        runtime.advance()
     return tuple(cuts)
+
+
+class _Smalls:
+    """The small pictures of a clip's frames, of which only those around the last one asked for are kept."""
+
+    def __init__(self, frames_fhwc: Tensor) -> None:
+        self._frames = frames_fhwc
+        self._kept: dict[int, _Small] = {}
+
+    def __getitem__(self, index: int) -> _Small:
+        if index not in self._kept:
+            self._kept = {other: small for other, small in self._kept.items() if abs(other - index) <= 2 * FLASH + 2}
+            self._kept[index] = _small(self._frames[index])
+        return self._kept[index]
 
 
 def _small(frame_hwc: Tensor) -> _Small:
@@ -94,7 +106,7 @@ def _smooth(flow: Floats) -> NDArray[np.bool_]:
     """Where neighbours move alike: flow between unrelated pictures is torn."""
     cv2 = opencv("Finding shot cuts")
     apart = flow - cv2.blur(flow, (7, 7))
-    return cv2.magnitude(apart[..., 0], apart[..., 1]) < 1.0
+    return lengths(apart) < 1.0
 
 
 def _correlation(a: Bytes, b: Bytes) -> Floats:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import checked_mask
-from ..optional import opencv
+from ..distance import distance_to
 from ..runtime import Runtime
 
 Box = tuple[slice, slice]
@@ -39,9 +38,7 @@ def distance_outside(inside_hw: Tensor) -> Tensor:
 
     At least one pixel must be true. Between centres, so a direct neighbour is at distance 1.
     """
-    cv2 = opencv("The soft rim of a mask")
-    outside = np.ascontiguousarray((~inside_hw).numpy()).view(np.uint8)
-    return torch.from_numpy(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return torch.from_numpy(distance_to(inside_hw.numpy(), "The soft rim of a mask"))
 
 
 def feather_outside(edit_mask_fhw: Tensor, radius_px: float, runtime: Runtime | None = None) -> Tensor:
