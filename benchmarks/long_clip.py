@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-SHORT, LONG = 100, 400
+SHORT, LONG = 100, 400  # both whole numbers of the chunks that frames are stitched in
 GOAL = 1.2
 
 CODE = """

@@ -16,7 +16,7 @@ from .crop import Stitch, check_crop_size, check_source, uncrop
 from .feather import feather_outside
 from .keyframes import Keyframe, Keyframes
 
-CHUNK = 8  # frames that are put together at once; the memory that is needed doesn't grow with the clip
+CHUNK = 4  # frames that are put together at once; the memory that is needed doesn't grow with the clip
 
 
 @dataclass(frozen=True)
