@@ -102,7 +102,7 @@ def test_the_colours_are_fitted_over_the_whole_clip_and_not_over_a_chunk() -> No
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"edited": lambda clip: clip[:-1]}, "19"),
+        ({"edited": lambda clip: clip[:-1]}, f"{COUNT}"),
         ({"edited": lambda clip: clip[:, :-4]}, "61x41"),
         ({"mask": torch.zeros_like}, "empty"),
         ({"mask": lambda mask: mask[:, :-4]}, "61x41"),
