@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .comfy_bridge.folders import register_folders
 from .crop import CropSubject, StitchBack
 from .keyframes import SetKeyframes
 from .masks import AugmentMask, RepairMask
@@ -27,6 +28,9 @@ NODES: list[type[io.ComfyNode]] = [
 
 class VividExtension(ComfyExtension):
     """What ComfyUI loads."""
+
+    async def on_load(self) -> None:
+        register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

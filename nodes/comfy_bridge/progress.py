@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import comfy.model_management
 import comfy.utils
+import latent_preview
 from comfy_execution.utils import get_executing_context
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...vivid_core.runtime import Runtime
+from .attention import routed
+from .host import ManagedModel
+from .memory import loaded
 
 PREVIEW_EVERY_SECONDS = 0.25
 PREVIEW_SIZE = 512
+
+Preview: TypeAlias = tuple[str, Image.Image, int]
 
 log = logging.getLogger("vivid")
 
@@ -24,27 +31,53 @@ log = logging.getLogger("vivid")
 class ComfyRuntime(Runtime):
     """Reports to the node that is running now; raises ComfyUI's own exception when the user cancels."""
 
-    def __init__(self) -> None:
+    def __init__(self, *models: ManagedModel, latent_format: Any = None) -> None:
+        """`models` are those the run may hold; `latent_format` is ComfyUI's, for previews of latents."""
         super().__init__()
         self._bar = comfy.utils.ProgressBar(1)
         self._last_preview = 0.0
+        self._models = {id(model.module): model for model in models}
+        self._latent_format = latent_format
 
     def begin(self, total: int) -> None:
         super().begin(total)
         self._bar.update_absolute(0, max(total, 1))
 
-    def advance(self, steps: int = 1, preview: Callable[[], Tensor] | None = None) -> None:
+    def advance(
+        self,
+        steps: int = 1,
+        preview: Callable[[], Tensor] | None = None,
+        latent_cfhw: Callable[[], Tensor] | None = None,
+    ) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        super().advance(steps, preview)
-        self._bar.update_absolute(self.done, max(self.total, 1), self._due(preview))
+        super().advance(steps)
+        shown = self._latent_image(latent_cfhw) if latent_cfhw is not None else self._image(preview)
+        self._bar.update_absolute(self.done, max(self.total, 1), shown)
 
-    def _due(self, preview: Callable[[], Tensor] | None) -> tuple[str, Image.Image, int] | None:
+    @contextmanager
+    def hold(self, *modules: nn.Module, activations: int = 0) -> Iterator[None]:
+        """Raises ValueError for a module that was not named when the run began."""
+        strange = [type(module).__name__ for module in modules if id(module) not in self._models]
+        if strange:
+            raise ValueError(f"Runtime: {', '.join(strange)} is not one of this run's models; name it at its start.")
+        with loaded(*(self._models[id(module)] for module in modules), activations=activations), routed():
+            yield
+
+    def _image(self, preview: Callable[[], Tensor] | None) -> Preview | None:
         now = time.monotonic()
         if preview is None or now - self._last_preview < PREVIEW_EVERY_SECONDS:
             return None
         self._last_preview = now
         image_hwc = preview().clamp(0, 1).mul(255).byte().cpu().numpy()
         return "JPEG", Image.fromarray(image_hwc), PREVIEW_SIZE
+
+    def _latent_image(self, latent_cfhw: Callable[[], Tensor]) -> Preview | None:
+        """By the method that the user chose for ComfyUI's own previews, if any."""
+        if self._latent_format is None:
+            return None
+        latent_bcfhw = latent_cfhw()[None]
+        previewer = latent_preview.get_previewer(latent_bcfhw.device, self._latent_format)
+        return None if previewer is None else previewer.decode_latent_to_preview_image("JPEG", latent_bcfhw)
 
 
 def say(notes: Iterable[str]) -> None:

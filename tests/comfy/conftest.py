@@ -1,31 +1,12 @@
-"""One ComfyUI in this process for all tests of this folder."""
+"""Nodes of the pack, called through the real executor."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from harness import inprocess, probes
-
-
-@pytest.fixture(scope="session")
-def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The base folder of a booted ComfyUI."""
-    if not os.environ.get("COMFYUI_PATH"):
-        pytest.skip("no COMFYUI_PATH: run these tests with make test")
-    base = tmp_path_factory.mktemp("comfyui")
-    inprocess.boot(base)
-    inprocess.load_pack(base)
-    probes.install()
-    return base
-
-
-@pytest.fixture
-def executor(comfy_base: Path) -> Iterator[inprocess.Executor]:
-    yield inprocess.Executor()
 
 
 @pytest.fixture

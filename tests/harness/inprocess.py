@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import importlib
 import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .server import PACK, make_base
@@ -36,8 +38,10 @@ class Result:
         return self.error.get("exception_type", ""), str(self.error.get("exception_message", "")).strip()
 
 
-def boot(base: Path) -> None:
-    """Start ComfyUI's machinery in this process. The order of the imports is the whole trick."""
+def boot(base: Path, **flags: Any) -> None:
+    """Start ComfyUI's machinery in this process, with `flags` set among its arguments.
+
+    The order of the imports is the whole trick."""
     comfyui = os.environ["COMFYUI_PATH"]
     make_base(base)
     sys.path.insert(0, comfyui)
@@ -49,6 +53,8 @@ def boot(base: Path) -> None:
     args.cpu = True  # read by comfy.model_management and folder_paths while they are imported
     args.base_directory = str(base)
     args.database_url = "sqlite:///:memory:"
+    for name, value in flags.items():
+        setattr(args, name, value)
     import utils.extra_config  # noqa: F401  (before `nodes`, which puts comfy/utils.py in front of this package)
 
     import nodes  # isort: skip
@@ -64,6 +70,12 @@ def load_pack(base: Path) -> None:
     loaded = asyncio.run(nodes.load_custom_node(str(base / "custom_nodes" / PACK), module_parent="custom_nodes"))
     if not loaded:
         raise RuntimeError("ComfyUI refused to load the pack; its log says why.")
+
+
+def bridge(name: str) -> ModuleType:
+    """The module `name` of the loaded pack's nodes/comfy_bridge."""
+    package = next(module for module in sys.modules if module.endswith(".nodes.comfy_bridge"))
+    return importlib.import_module(f"{package}.{name}")
 
 
 class Listener:
@@ -84,9 +96,7 @@ class Listener:
 @contextlib.contextmanager
 def watched_steps(watch: Callable[[int, int], None] | None) -> Iterator[None]:
     """Tell `watch` of every step that the pack's nodes count, whatever ComfyUI makes of it: newer cores skip some."""
-    runtime = next(
-        module for name, module in sys.modules.items() if name.endswith("comfy_bridge.progress")
-    ).ComfyRuntime
+    runtime = bridge("progress").ComfyRuntime
     advance = runtime.advance
 
     def watched(self: Any, *arguments: Any, **named: Any) -> None:

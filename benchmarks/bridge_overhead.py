@@ -1,0 +1,35 @@
+"""What ComfyUI's memory costs in time: a denoising step through the bridge against the bare module, fully loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .timing import paired
+
+GOAL = 1.03
+
+
+def run(full: bool) -> dict[str, Any]:
+    from ._models import boot, forward, transformer
+
+    bridge = boot()
+    bare = transformer()
+    model = bridge("patcher").manage(transformer(), role="denoiser")
+
+    def through_the_bridge() -> None:
+        with bridge("progress").ComfyRuntime(model).hold(model.module):
+            forward(model.module)
+
+    timed = paired(through_the_bridge, lambda: forward(bare), pairs=30 if full else 10)
+    return {
+        "name": "bridge_overhead",
+        "ours": round(timed.ours_s, 3),
+        "peer": round(timed.peer_s, 3),
+        "ratio": round(timed.ratio, 3),
+        "interval": [round(end, 3) for end in timed.interval],
+        "goal": GOAL,
+        "met": timed.interval[0] <= GOAL,
+        "unit": "x",
+        "what": "seconds of a denoising step (CogVideoX, 1024 wide, 1762 tokens) loaded by ComfyUI and called through "
+        "its layers and attention, over the same module by itself",
+    }

@@ -1,0 +1,69 @@
+"""Weight files into models under ComfyUI's memory: checked by their headers, shared, never twice in host memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...vivid_core.models.families import Family, check_family, empty, fill
+from ...vivid_core.models.files import WeightFiles, open_weights, read_tensors
+from .host import ManagedModel
+from .patcher import manage, run_device
+from .precision import Precision, choose_precision
+from .shared import SHELF, file_identity
+
+
+def load_model(
+    path: str | Path, families: Collection[str], precision: str = "auto", dynamic: bool = True
+) -> ManagedModel:
+    """The model in a file or folder; the same one for everybody who asks for the same file in the same precision.
+
+    Only headers are read before everything is checked. `families` are the names of those that will do; `precision`
+    is one of `precision.CHOICES`. `dynamic=False` asks for ComfyUI's classic patcher. The weights stay mapped to
+    their file where their dtype is kept.
+
+    Raises ValueError, in one sentence with the file's name, when it is missing, cut off, no weights file, of another
+    family, or when its tensors don't fit.
+    """
+    files = open_weights(path)
+    family = check_family(files, families)
+    chosen = choose_precision(precision, family.role, files.dtype, _parameters(files), run_device(family.role))
+    key = (family.name, file_identity(files.parts), chosen.storage, chosen.compute, dynamic)
+    model = SHELF.get(key, lambda: _build(files, family, chosen, dynamic, precision))
+    if chosen.note:
+        model.notes.append(chosen.note)
+    return model
+
+
+def _build(files: WeightFiles, family: Family, chosen: Precision, dynamic: bool, precision: str) -> ManagedModel:
+    path, name = files.path, family.name
+    with torch.inference_mode(False), torch.no_grad():  # or the weights could never be trained, nor patched in place
+        module = empty(family, family.config(files))
+        weights = chosen.stored(family.convert(_read(files)))
+        fill(module, weights, path.name)
+        return manage(
+            module,
+            role=family.role,
+            compute_dtype=chosen.compute,
+            rebuild=lambda disable_dynamic: load_model(path, {name}, precision, dynamic=not disable_dynamic),
+            dynamic=dynamic,
+        )
+
+
+def _read(files: WeightFiles) -> dict[str, Tensor]:
+    """By ComfyUI's own reader where it can: its dynamic memory streams such weights straight from the disk."""
+    if any(part.suffix != ".safetensors" for part in files.parts):
+        return read_tensors(files)
+    weights: dict[str, Tensor] = {}
+    for part in files.parts:
+        weights.update(comfy.utils.load_torch_file(str(part)))
+    return weights
+
+
+def _parameters(files: WeightFiles) -> int:
+    return sum(math.prod(tensor.shape) for tensor in files.tensors.values())
