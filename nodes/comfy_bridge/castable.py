@@ -108,11 +108,12 @@ def _mixed(kind: type[nn.Module], core: type[nn.Module]) -> type[nn.Module]:
 
 @functools.cache
 def _embedding(core: type[nn.Module]) -> type[nn.Module]:
-    """A table has no floating input to take the dtype from; one stored in fp8 must be read in the compute dtype."""
+    """A table has no floating input to take the dtype from; one that is stored narrower must be read in the compute
+    dtype, or everything after it computes in the narrow one."""
 
     class Embedding(core):  # type: ignore[valid-type, misc]
         def forward(self, input: Tensor, **named: Any) -> Tensor:
-            if self.weight.dtype not in COMPUTED_IN:
+            if _is_narrower(self.weight.dtype, self._vivid_compute_dtype):
                 named.setdefault("out_dtype", self._vivid_compute_dtype)
             return super().forward(input, **named)
 
@@ -142,20 +143,23 @@ class _Lends:
         device = comfy.model_management.get_torch_device() if given is None else given.device
         own = self._parameters, self._buffers
         patched = bool(self.weight_function) or bool(self.bias_function)
-        if not patched and all(_is_ready(tensor, device) for tensor in _tensors(*own)):
+        if not patched and all(self._is_ready(tensor, device) for tensor in _tensors(*own)):
             return super().forward(*args, **named)  # type: ignore[misc]
-        wanted = given.dtype if given is not None and given.is_floating_point() else self._vivid_compute_dtype
-        self._parameters = {key: self._lent(key, tensor, wanted, device) for key, tensor in own[0].items()}
-        self._buffers = {key: self._lent("", tensor, wanted, device) for key, tensor in own[1].items()}
+        self._parameters = {key: self._lent(key, tensor, device) for key, tensor in own[0].items()}
+        self._buffers = {key: self._lent("", tensor, device) for key, tensor in own[1].items()}
         try:
             return super().forward(*args, **named)  # type: ignore[misc]
         finally:
             self._parameters, self._buffers = own
 
-    def _lent(self, key: str, tensor: Tensor | None, wanted: torch.dtype, device: torch.device) -> Tensor | None:
+    def _is_ready(self, tensor: Tensor, device: torch.device) -> bool:
+        return tensor.device == device and not _is_narrower(tensor.dtype, self._vivid_compute_dtype)
+
+    def _lent(self, key: str, tensor: Tensor | None, device: torch.device) -> Tensor | None:
         if tensor is None:
             return None
-        dtype = tensor.dtype if tensor.dtype in COMPUTED_IN or not tensor.is_floating_point() else wanted
+        narrower = _is_narrower(tensor.dtype, self._vivid_compute_dtype)
+        dtype = self._vivid_compute_dtype if narrower else tensor.dtype
         functions = {"weight": self.weight_function, "bias": self.bias_function}.get(key, ())
         lent = comfy.model_management.cast_to(tensor, dtype, device, copy=bool(functions))
         for function in functions:
@@ -167,8 +171,9 @@ def _tensors(*groups: dict[str, Tensor | None]) -> Iterator[Tensor]:
     return (tensor for group in groups for tensor in group.values() if tensor is not None)
 
 
-def _is_ready(tensor: Tensor, device: torch.device) -> bool:
-    return tensor.device == device and (tensor.dtype in COMPUTED_IN or not tensor.is_floating_point())
+def _is_narrower(stored: torch.dtype, computed: torch.dtype) -> bool:
+    """Whether weights must be converted to compute with them; wider ones are left alone, they are so on purpose."""
+    return stored.is_floating_point and stored.itemsize < computed.itemsize
 
 
 def _complete(layer: nn.Module) -> None:

@@ -117,9 +117,21 @@ def _loaded(patcher: Any, device: torch.device, *_: Any) -> None:
 
 def _detached(patcher: Any, unpatch_all: bool = True, *_: Any) -> None:
     run_on(patcher.model.inner, None)
-    if unpatch_all:  # a dynamic patcher moves these to the device, and never back
-        for module in _holders_that_are_no_layers(patcher.model):
-            _move_parameters(module, patcher.offload_device)
+    if not unpatch_all:
+        return
+    for module in _holders_that_are_no_layers(patcher.model):  # a dynamic patcher never moves these back
+        _move_parameters(module, patcher.offload_device)
+    for module in patcher.model.modules():
+        _recall(vars(module), patcher.load_device, patcher.offload_device)
+
+
+def _recall(attributes: dict[str, Any], device: torch.device, home: torch.device) -> None:
+    """Take home what a module keeps in plain attributes and in dictionaries (positions, tables for a size)."""
+    for key, value in attributes.items():
+        if isinstance(value, torch.Tensor) and value.device == device:
+            attributes[key] = value.to(home)
+        elif type(value) is dict and key not in ("_parameters", "_buffers", "_modules"):
+            _recall(value, device, home)
 
 
 def _bring_residents(patcher: Any, device: torch.device) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from . import tiny_sam2
+
 Run = Callable[[nn.Module, torch.dtype, torch.device], Tensor]
 FP32_AND_BF16 = (torch.float32, torch.bfloat16)
 
@@ -271,15 +273,7 @@ def _run_depth_anything(module: nn.Module, dtype: torch.dtype, device: torch.dev
     return module(noise(1, 3, 56, 56, dtype=dtype, device=device)).predicted_depth
 
 
-def _sam2() -> nn.Module:
-    from . import tiny_sam2
-
-    return tiny_sam2.build()
-
-
 def _run_sam2(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
-    from . import tiny_sam2
-
     first, second = (noise(1, 3, *[tiny_sam2.SIZE] * 2, dtype=dtype, device=device, seed=seed) for seed in (1, 2))
     tracked = tiny_sam2.track(module, first, second).cpu()
     return torch.cat([tracked.flatten(), tiny_sam2.segment(module).flatten()])
@@ -296,6 +290,6 @@ MODELS = (
     TinyModel("t5", "text_encoder", _t5, _run_t5, eight_bit=_matrix_of_a_block),
     TinyModel("depth_anything", "depth", _depth_anything, _run_depth_anything, spread=0.1),
     # sam2 mixes fp32 positions into its features, and so runs in fp32 (or under autocast) only.
-    TinyModel("sam2", "segmenter", _sam2, _run_sam2, dtypes=(torch.float32,)),
+    TinyModel("sam2", "segmenter", tiny_sam2.build, _run_sam2, dtypes=(torch.float32,)),
 )
 BY_NAME = {model.name: model for model in MODELS}
