@@ -10,8 +10,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...vivid_core.models.families import Family, check_family, empty, fill
-from ...vivid_core.models.files import WeightFiles, open_weights, read_tensors
+from ...vivid_core.models.families import Family, empty, fill, open_family
+from ...vivid_core.models.files import WeightFiles, read_tensors
 from .host import ManagedModel
 from .patcher import manage, run_device
 from .precision import Precision, choose_precision
@@ -30,8 +30,7 @@ def load_model(
     Raises ValueError, in one sentence with the file's name, when it is missing, cut off, no weights file, of another
     family, or when its tensors don't fit.
     """
-    files = open_weights(path)
-    family = check_family(files, families)
+    files, family = open_family(path, families)
     chosen = choose_precision(precision, family.role, files.dtype, _parameters(files), run_device(family.role))
     key = (family.name, file_identity(files.parts), chosen.storage, chosen.compute, dynamic)
     model = SHELF.get(key, lambda: _build(files, family, chosen, dynamic, precision))

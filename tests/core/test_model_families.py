@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vivid_core.models.cogvideox import latent_scale
-from vivid_core.models.families import FAMILIES, Family, check_family, detect, empty, fill
+from vivid_core.models.families import FAMILIES, Family, check_family, detect, empty, fill, open_family
 from vivid_core.models.family import from_diffusers
 from vivid_core.models.files import TensorInfo, WeightFiles, open_weights, read_tensors
 
@@ -44,8 +44,7 @@ def seeded():
 
 
 def loaded(path: Path, name: str) -> nn.Module:
-    files = open_weights(path)
-    family = check_family(files, {name})
+    files, family = open_family(path, {name})
     module = empty(family, family.config(files))
     fill(module, family.convert(read_tensors(files)), path.name)
     return in_own_memory(module)
@@ -581,3 +580,11 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch):
 def test_a_diffusers_that_is_too_old_is_named():
     with pytest.raises(ValueError, match="diffusers .* has no OwnModel: update it"):
         from_diffusers("OwnModel", {})
+
+
+def test_a_missing_file_is_named_with_what_is_needed_and_where_to_get_it(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"gone\.safetensors is not there, and this input needs a CogVideoX.*; get "
+    ) as told:
+        open_family(tmp_path / "gone.safetensors", {"cogvideox"})
+    assert "Hugging Face" in str(told.value)

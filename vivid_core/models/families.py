@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from . import cogvideox, cogvideox_vae, controlnet, depth_anything, sam2, t5_encoder, unet2d, unet_motion, wan_vace
 from .family import Family, Tensors
-from .files import WeightFiles
+from .files import WeightFiles, open_weights
 
-__all__ = ["FAMILIES", "Family", "check_family", "detect", "empty", "fill"]
+__all__ = ["FAMILIES", "Family", "check_family", "detect", "empty", "fill", "open_family"]
 
 FAMILIES: tuple[Family, ...] = (
     cogvideox.FAMILY,
@@ -94,12 +95,24 @@ def check_family(files: WeightFiles, wanted: Collection[str]) -> Family:
     family = detect(files)
     if family.name in wanted:
         return family
+    raise ValueError(f"{files.path.name} is a {family.label}, but {_needed(wanted)}.")
+
+
+def open_family(path: str | Path, wanted: Collection[str]) -> tuple[WeightFiles, Family]:
+    """The headers of a file or folder, and its family, which is one of those `wanted`.
+
+    Raises ValueError as `open_weights` and `check_family` do, and for a missing file with where to get it.
+    """
+    if not Path(path).exists():
+        raise ValueError(f"{path} is not there, and {_needed(wanted)}.")
+    files = open_weights(path)
+    return files, check_family(files, wanted)
+
+
+def _needed(wanted: Collection[str]) -> str:
     fitting = [one for one in FAMILIES if one.name in wanted]
-    needed = " or ".join(f"a {one.label}" for one in fitting)
-    raise ValueError(
-        f"{files.path.name} is a {family.label}, but this input needs {needed}; "
-        f"{'; or '.join(one.get_it for one in fitting)}."
-    )
+    labels = " or ".join(f"a {one.label}" for one in fitting)
+    return f"this input needs {labels}; {'; or '.join(one.get_it for one in fitting)}"
 
 
 def empty(family: Family, config: Mapping[str, Any]) -> nn.Module:
