@@ -10,7 +10,7 @@ import folder_paths
 OURS = {
     "vivid": {".safetensors"},
     "sam2": {".safetensors", ".pt", ".pth"},
-    "depth_estimation": {".safetensors"},
+    "geometry_estimation": {".safetensors", ".pt", ".pth"},  # depth, as newer cores call it
     "optical_flow": {".safetensors", ".pt", ".pth"},
 }
 

@@ -22,7 +22,7 @@ class Shelf:
     def __init__(self) -> None:
         self.builds = 0
         self._roots: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a build may load parts of its own
 
     def get(self, key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
         """A clone of the model under `key`; `build` makes it if it isn't alive. One build at a time."""
