@@ -12,6 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 LARGEST_HEAD = 128  # beyond it a backend that can't do it would log an error at every call before it falls back
 
+WITH_SCORES = ("attention_basic", "attention_sub_quad", "attention_split")  # backends that hold rows of the scores
+
+
+def is_fused() -> bool:
+    """Whether the chosen backend never holds the matrix of scores; `vivid_core.models.activations` asks."""
+    return getattr(attention.optimized_attention, "__name__", "") not in WITH_SCORES
+
 
 class routed(TorchFunctionMode):
     """In this block `F.scaled_dot_product_attention` goes to ComfyUI's backend, in this thread only.

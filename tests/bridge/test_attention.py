@@ -108,3 +108,15 @@ def test_a_segmenter_never_gets_quantised_attention(backend: Backend) -> None:
     with bridge("attention").routed():
         functional.scaled_dot_product_attention(query, key, value)
     assert len(backend.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fused"), [("attention_pytorch", True), ("attention_split", False), ("attention_sub_quad", False)]
+)
+def test_memory_estimates_know_which_backends_hold_scores(
+    monkeypatch: pytest.MonkeyPatch, name: str, fused: bool
+) -> None:
+    from comfy.ldm.modules import attention
+
+    monkeypatch.setattr(attention, "optimized_attention", getattr(attention, name))
+    assert bridge("attention").is_fused() is fused
