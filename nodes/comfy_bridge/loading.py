@@ -33,23 +33,23 @@ def load_model(
     files, family = open_family(path, families)
     chosen = choose_precision(precision, family.role, files.dtype, _parameters(files), run_device(family.role))
     key = (family.name, file_identity(files.parts), chosen.storage, chosen.compute, dynamic)
-    model = SHELF.get(key, lambda: _build(files, family, chosen, dynamic, precision))
+    model = SHELF.get(key, lambda: _build(files, family, chosen, dynamic))
     if chosen.note:
         model.notes.append(chosen.note)
     return model
 
 
-def _build(files: WeightFiles, family: Family, chosen: Precision, dynamic: bool, precision: str) -> ManagedModel:
-    path, name = files.path, family.name
+def _build(files: WeightFiles, family: Family, chosen: Precision, dynamic: bool) -> ManagedModel:
     with torch.inference_mode(False), torch.no_grad():  # or the weights could never be trained, nor patched in place
         module = empty(family, family.config(files))
         weights = chosen.stored(family.convert(_read(files)))
-        fill(module, weights, path.name)
+        fill(module, weights, files.path.name)
         return manage(
             module,
             role=family.role,
             compute_dtype=chosen.compute,
-            rebuild=lambda disable_dynamic: load_model(path, {name}, precision, dynamic=not disable_dynamic),
+            # Past the shelf: a second GPU needs weights of its own, and a patcher of its own needs a module of its own.
+            rebuild=lambda disable_dynamic: _build(files, family, chosen, dynamic and not disable_dynamic),
             dynamic=dynamic,
         )
 

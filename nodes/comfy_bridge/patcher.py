@@ -60,6 +60,7 @@ def manage(
     patcher = _keeping_residents(kind)(host, load_device=load_device, offload_device=offload_device)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, CALLBACKS, _loaded)
     patcher.add_callback_with_key(CallbacksMP.ON_DETACH, CALLBACKS, _detached)
+    patcher.add_callback_with_key(CallbacksMP.ON_CLONE, CALLBACKS, _cloned)
     if rebuild is not None:
         patcher.cached_patcher_init = (_rebuilt_patcher, (rebuild,))
     return ManagedModel(patcher)
@@ -110,19 +111,26 @@ def _keeping_residents(kind: type) -> type:
     return VividPatcher
 
 
+def _cloned(_: Any, clone: Any) -> None:
+    """A classic clone of a dynamic patcher comes in ComfyUI's own class, whatever the class of the patcher."""
+    if type(clone) is comfy.model_patcher.ModelPatcher:
+        clone.__class__ = _keeping_residents(comfy.model_patcher.ModelPatcher)
+
+
 def _loaded(patcher: Any, device: torch.device, *_: Any) -> None:
     run_on(patcher.model.inner, device)
     _bring_residents(patcher, device)
 
 
 def _detached(patcher: Any, unpatch_all: bool = True, *_: Any) -> None:
-    run_on(patcher.model.inner, None)
     if not unpatch_all:
-        return
+        return  # the weights stay where they are: another holder takes them over, or runs them at this moment
+    run_on(patcher.model.inner, None)
     for module in _holders_that_are_no_layers(patcher.model):  # a dynamic patcher never moves these back
         _move_parameters(module, patcher.offload_device)
     for module in patcher.model.modules():
-        _recall(vars(module), patcher.load_device, patcher.offload_device)
+        if not isinstance(module, comfy.ops.CastWeightBiasOp):  # there, it is ComfyUI's view of memory it gave back
+            _recall(vars(module), patcher.load_device, patcher.offload_device)
 
 
 def _recall(attributes: dict[str, Any], device: torch.device, home: torch.device) -> None:

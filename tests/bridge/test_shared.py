@@ -91,17 +91,17 @@ def test_weights_can_be_trained_and_patched_though_they_were_loaded_in_a_node(fi
     assert not any(parameter.is_inference() for parameter in model.module.parameters())
 
 
-def test_a_copy_of_its_own_can_be_made_for_the_classic_patcher(file: Path) -> None:
+def test_a_copy_of_its_own_can_be_made_for_the_classic_patcher_and_for_a_second_gpu(file: Path) -> None:
     model = load(file)
     if not hasattr(model.patcher, "cached_patcher_init"):
         pytest.skip("this ComfyUI rebuilds no patchers")
     rebuild, arguments = model.patcher.cached_patcher_init
-    copy = rebuild(*arguments, disable_dynamic=True)
-    with torch.inference_mode():
-        for patcher in (model.patcher, copy):
-            host = patcher.model
-            assert host.inner.state_dict().keys() == model.module.state_dict().keys()
-    assert not getattr(copy, "is_dynamic", lambda: False)()
+    copies = [rebuild(*arguments, disable_dynamic=True), model.patcher.deepclone_multigpu()]
+    assert not getattr(copies[0], "is_dynamic", lambda: False)()
+    for copy in copies:
+        assert copy.model is not model.host and copy.model.inner is not model.module
+        weights = copy.model.inner.state_dict()
+        assert all(torch.equal(weights[key], tensor) for key, tensor in model.module.state_dict().items())
 
 
 def test_the_note_on_precision_reaches_whoever_asks_later_too(file: Path) -> None:
