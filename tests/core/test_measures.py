@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vivid_core.metrics.consistency import drift, region_colours, ring_flicker, seam
 from vivid_core.metrics.measures import MEASURES
-from vivid_core.metrics.preservation import background_preservation, outside_change
+from vivid_core.metrics.preservation import background_preservation
 from vivid_core.metrics.report import EditMeasures, measure_edit
 from vivid_core.runtime import Runtime
+from vivid_core.video.composite import outside_change
 from vivid_core.video.keyframes import Keyframe, Keyframes
 
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))

@@ -1,4 +1,4 @@
-"""How well an edit left alone what it should not touch: outside difference and background preservation (BP)."""
+"""How well an edit left alone what it should not touch: background preservation (BP)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from torch import Tensor
 
 from ..checks import check_same_clip, checked_frames, checked_mask_for
 from ..runtime import Runtime
-
-
-def outside_change(original_hwc: Tensor, edited_hwc: Tensor, blend_mask_hw: Tensor) -> float:
-    """Largest absolute change of any channel where the blend mask is exactly 0, in 0..1; lower is better.
-
-    Exactly 0.0 means bit-exact, and is also the answer when the mask leaves nothing outside.
-    """
-    change_hw = (edited_hwc - original_hwc).abs().amax(-1)
-    return float(change_hw.masked_fill_(blend_mask_hw != 0, 0).max())
 
 
 def background_change(original_hwc: Tensor, edited_hwc: Tensor, edit_mask_hw: Tensor) -> tuple[float, float]:

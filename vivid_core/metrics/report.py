@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..checks import check_not_empty, check_same_clip, checked_frames, checked_mask_for
 from ..runtime import Runtime
+from ..video.composite import outside_change
 from ..video.keyframes import Keyframe, Keyframes
 from .consistency import drift, region_colours, ring_flicker, seam
 from .measures import MEASURES, EditMeasures
-from .preservation import background_change, outside_change, ratio
+from .preservation import background_change, ratio
 
 __all__ = ["EditMeasures", "measure_edit"]
 

@@ -16,7 +16,7 @@ from .colour import ColourTransform
 from .feather import box_of, feather_outside
 from .keyframes import Keyframe, Keyframes
 
-__all__ = ["BLENDS", "composite", "composite_key", "feather_outside", "outside_difference"]
+__all__ = ["BLENDS", "composite", "composite_key", "feather_outside", "outside_change", "outside_difference"]
 
 BLENDS = ("feather", "laplacian")
 
@@ -84,11 +84,13 @@ def outside_difference(original_fhwc: Tensor, result_fhwc: Tensor, blend_mask_fh
     """
     check_same_clip(original_fhwc, result_fhwc, "The original", "the result")
     blend = checked_mask_for(blend_mask_fhw, original_fhwc, "Outside difference, blend mask")
-    largest = 0.0
-    for original_hwc, result_hwc, blend_hw in zip(original_fhwc, result_fhwc, blend):
-        change_hw = (result_hwc - original_hwc).abs_().amax(-1)
-        largest = max(largest, float(change_hw.masked_fill_(blend_hw != 0, 0).max()))
-    return largest
+    return max(map(outside_change, original_fhwc, result_fhwc, blend), default=0.0)
+
+
+def outside_change(original_hwc: Tensor, result_hwc: Tensor, blend_mask_hw: Tensor) -> float:
+    """The same for one frame, whose sizes fit."""
+    change_hw = (result_hwc - original_hwc).abs_().amax(-1)
+    return float(change_hw.masked_fill_(blend_mask_hw != 0, 0).max())
 
 
 def _composite_frame(
