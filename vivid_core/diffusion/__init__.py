@@ -1,0 +1,1 @@
+"""Denoising: the noise schedules of the families, guidance by text, and the one loop that all of them run."""

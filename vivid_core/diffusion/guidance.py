@@ -1,0 +1,40 @@
+"""Guidance by text: how far a prediction goes from the negative prompt's towards the prompt's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """`scale` 1 or less means that only the prompt is asked: half the work, and no negative prompt.
+
+    `dynamic` lets the scale change from step to step, as CogVideoX-5B is sampled with DPM. `batched` asks for both
+    predictions in one call; otherwise they are made one after the other, which takes half the memory.
+    """
+
+    scale: float = 6.0
+    dynamic: bool = False
+    batched: bool = True
+
+    @property
+    def active(self) -> bool:
+        return self.scale > 1
+
+    def at(self, timestep: float, steps: int) -> float:
+        """The scale at one timestep (0..999) of a run of `steps`.
+
+        The dynamic form is CogVideoX's own, which sets the timestep against the number of steps, though these count
+        different things: the scale jumps in early steps and settles in late ones. Models are judged with it.
+        """
+        if not self.dynamic:
+            return self.scale
+        return 1 + self.scale * (1 - math.cos(math.pi * ((steps - timestep) / steps) ** 5.0)) / 2
+
+
+def guided(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
+    """The prediction `scale` times as far from `negative` as `positive` is."""
+    return negative + scale * (positive - negative)

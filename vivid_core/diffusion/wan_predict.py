@@ -1,0 +1,55 @@
+"""Asking a Wan VACE transformer: its text, and the control that its side branch sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .denoise import Predict
+
+CONTROL_CHANNELS = 96  # latents of what is kept and of what is replaced, 16 each, and 8x8 pixels of mask
+
+
+def predictor(
+    transformer: nn.Module,
+    text_bld: Tensor,
+    negative_bld: Tensor | None,
+    control_bfchw: Tensor,
+    strength: float = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Predict:
+    """The `Predict` of a transformer (a WanVACETransformer3DModel, or the same under ComfyUI's memory).
+
+    `text_bld` and `negative_bld` are embeddings [B, tokens, channels]; `control_bfchw` has the clip's latent size and
+    96 channels; `strength` scales what the side branch adds. `dtype` is what the transformer computes in, by default
+    its own.
+
+    Raises ValueError when the transformer takes another number of control channels.
+    """
+    config: Any = transformer.config
+    if config["vace_in_channels"] != control_bfchw.shape[2]:
+        raise ValueError(
+            f"This Wan VACE transformer takes {config['vace_in_channels']} channels of control, but gets "
+            f"{control_bfchw.shape[2]}: choose Wan2.1-VACE 1.3B or 14B."
+        )
+    compute = dtype or next(transformer.parameters()).dtype
+    control = rearrange(control_bfchw, "b f c h w -> b c f h w")
+
+    def predict(latents: Tensor, timestep: Tensor, prompted: tuple[bool, ...]) -> Tensor:
+        texts = [text_bld if one else negative_bld for one in prompted]
+        if any(text is None for text in texts):
+            raise ValueError("Guidance above 1 needs a negative prompt, which may be empty: encode one, or use 1.")
+        said = transformer(
+            hidden_states=rearrange(latents, "b f c h w -> b c f h w").to(compute),
+            timestep=timestep,
+            encoder_hidden_states=torch.cat([text for text in texts if text is not None]).to(latents.device, compute),
+            control_hidden_states=control.to(latents.device, compute).repeat(len(prompted), 1, 1, 1, 1),
+            control_hidden_states_scale=latents.new_full((len(config["vace_layers"]),), strength, dtype=compute),
+            return_dict=False,
+        )[0]
+        return rearrange(said, "b c f h w -> b f c h w").float()
+
+    return predict
