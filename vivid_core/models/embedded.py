@@ -1,0 +1,168 @@
+"""The embedded model: a small VIVID of the CogVideoX family with a small text encoder, in one file with the pack.
+
+It knows the words of the procedural world and nothing else. It is there to show the whole loop where no other weights
+are, and to test it; its classes are those of diffusers and transformers, so that everything else treats it like the
+released models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .family import from_diffusers, from_transformers
+from .files import open_weights, read_tensors
+from .widening import WIDTHS
+
+METADATA = "vivid_embedded"
+TEXT_TOKENS = 16  # more than the longest caption of the world has words
+TEXT_WIDTH = 64
+PAD, UNKNOWN = 0, 1
+TRANSFORMER: dict[str, Any] = {
+    "num_attention_heads": 3,
+    "attention_head_dim": 64,
+    "in_channels": WIDTHS["pool"],
+    "out_channels": 16,
+    "time_embed_dim": 128,
+    "text_embed_dim": TEXT_WIDTH,
+    "num_layers": 6,
+    "sample_width": 12,
+    "sample_height": 12,
+    "sample_frames": 9,
+    "patch_size": 2,
+    "max_text_seq_length": TEXT_TOKENS,
+    "use_rotary_positional_embeddings": True,
+}
+TEXT_ENCODER: dict[str, Any] = {
+    "d_model": TEXT_WIDTH,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_layers": 2,
+    "num_heads": 4,
+    "feed_forward_proj": "gated-gelu",
+    "dropout_rate": 0.0,
+    "is_encoder_decoder": False,
+    "use_cache": False,
+}
+
+
+class WordTokenizer:
+    """Words to numbers: lower case, without punctuation; a word that is not known is one and the same number."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+        self._numbers = {word: number for number, word in enumerate(self.words, start=UNKNOWN + 1)}
+
+    def __len__(self) -> int:
+        return len(self.words) + UNKNOWN + 1
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """int64 [B, TEXT_TOKENS], padded with 0; what is longer is cut off."""
+        numbers = torch.full((len(texts), TEXT_TOKENS), PAD)
+        for row, text in enumerate(texts):
+            found = [self._numbers.get(word, UNKNOWN) for word in self.split(text)][:TEXT_TOKENS]
+            numbers[row, : len(found)] = torch.tensor(found, dtype=torch.int64)
+        return numbers
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """The words of a text."""
+        return re.findall(r"[a-z]+", text.lower())
+
+    def unknown(self, text: str) -> list[str]:
+        """The words of a text that the model has never seen."""
+        return [word for word in self.split(text) if word not in self._numbers]
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """The parts that are trained together."""
+
+    transformer: nn.Module
+    text_encoder: nn.Module
+    tokenizer: WordTokenizer
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings [B, TEXT_TOKENS, TEXT_WIDTH]; as in CogVideoX, padding is not masked."""
+        device = next(self.text_encoder.parameters()).device
+        return self.text_encoder(self.tokenizer(texts).to(device)).last_hidden_state
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """By the names that their weights have in the file."""
+        return {"transformer": self.transformer, "text_encoder": self.text_encoder}
+
+
+def build(words: Sequence[str], seed: int) -> EmbeddedModel:
+    """A new model with random weights from the seed, on the CPU in fp32; `words` are all that it will know.
+
+    Raises ModuleNotFoundError without diffusers or transformers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _from_settings(words, TRANSFORMER, TEXT_ENCODER)
+
+
+def save(model: EmbeddedModel, path: str | Path, notes: Mapping[str, Any]) -> None:
+    """Write the model as fp16 safetensors, never half a file; `notes` (seed, steps, scores) go into its metadata."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {
+        f"{part}.{name}": tensor.detach().to("cpu", torch.float16).contiguous()
+        for part, module in model.parts.items()
+        for name, tensor in _untied(module).items()
+    }
+    settings = {"words": model.tokenizer.words, "transformer": TRANSFORMER, "text_encoder": TEXT_ENCODER}
+    unfinished = path.with_name(path.name + ".part")
+    save_file(tensors, unfinished, {METADATA: json.dumps({**settings, "notes": dict(notes)})})
+    os.replace(unfinished, path)
+
+
+def load(path: str | Path) -> tuple[EmbeddedModel, dict[str, Any]]:
+    """What `save` wrote: the model in fp32, not trainable, and its notes.
+
+    Raises ValueError, in one sentence with the file's name, as `open_weights` does, and for a file of something else.
+    """
+    files = open_weights(path)
+    if METADATA not in files.metadata:
+        raise ValueError(
+            f"{files.path.name} is no embedded model (its metadata say nothing of one): choose the pack's."
+        )
+    about = json.loads(files.metadata[METADATA])
+    model = _from_settings(about["words"], about["transformer"], about["text_encoder"])
+    tensors = read_tensors(files)
+    for part, module in model.parts.items():
+        prefix = f"{part}."
+        own = {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}
+        missing = set(_untied(module)) - set(own)
+        if missing:
+            raise ValueError(f"{files.path.name} lacks {len(missing)} tensors of its {part}: download it again.")
+        module.load_state_dict(own, strict=False)
+        module.eval().requires_grad_(False)
+    return model, about["notes"]
+
+
+def _from_settings(
+    words: Sequence[str], transformer: Mapping[str, Any], text_encoder: Mapping[str, Any]
+) -> EmbeddedModel:
+    tokenizer = WordTokenizer(words)
+    encoder = from_transformers("T5EncoderModel", "T5Config", {**text_encoder, "vocab_size": len(tokenizer)})
+    return EmbeddedModel(from_diffusers("CogVideoXTransformer3DModel", transformer), encoder, tokenizer)
+
+
+def _untied(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and kept buffers, those that are used in two places once."""
+    first: dict[int, str] = {}
+    state = module.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        first.setdefault(id(tensor), name)
+    return {name: tensor for name, tensor in state.items() if first[id(tensor)] == name}
