@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates
+.PHONY: demo test bench env clean-env lint templates train-embedded
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -29,3 +29,8 @@ clean-env:
 # After a template was changed in the page and saved to workflows/, and make demo has run:
 templates:
 	@$(IN_ENV) python tests/harness/templates.py
+
+# The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/:
+HOURS ?= 1
+train-embedded:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS)

@@ -1,0 +1,107 @@
+"""Training in full: it learns, it resumes bit for bit, and it stops at what is no number."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vivid_core.models import embedded
+from vivid_core.models.embedded_codec import load_codec
+from vivid_core.runtime import Runtime
+from vivid_core.training.tasks import Recipe, Sample, SamplePlan
+from vivid_core.training.trainer import Trainer, TrainSettings
+from vivid_core.training.world.samples import world_sample
+from vivid_core.training.world.words import vocabulary
+
+SIDE = 32
+RECIPE = Recipe(images_per_video=1, image_batch=4, video_batch=4)
+SETTINGS = TrainSettings(total_steps=40, warmup=4, save_every=2, bf16=False)
+
+
+def source(plan: SamplePlan) -> Sample:
+    return world_sample(plan, SIDE)
+
+
+def trainer(folder: Path, settings: TrainSettings = SETTINGS, recipe: Recipe = RECIPE, source=source) -> Trainer:
+    return Trainer(embedded.build(vocabulary(), seed=0), load_codec(), source, folder, recipe, settings)
+
+
+def weights(trained: Trainer) -> list[torch.Tensor]:
+    models = (trained.model, trained.averaged)
+    return [tensor for model in models for module in model.parts.values() for tensor in module.state_dict().values()]
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole")
+    whole.train(4)
+    trainer(tmp_path / "parts").train(2)
+    resumed = trainer(tmp_path / "parts")
+    assert resumed.step == 2
+    resumed.train(2)
+    assert all(torch.equal(one, other) for one, other in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_a_cancel_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    class Cancelled(Exception):
+        pass
+
+    class CancelAtThird(Runtime):
+        def advance(self, *given, **named) -> None:
+            super().advance(*given, **named)
+            if self.done == 3:
+                raise Cancelled
+
+    with pytest.raises(Cancelled):
+        trainer(tmp_path).train(10, CancelAtThird())
+    assert trainer(tmp_path).step == 2
+
+
+def test_the_loss_falls_on_one_repeated_batch(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, images_per_video=1e9, clips=1, text_dropout=0.0, entities_per_deletion=1e9)
+    settings = replace(SETTINGS, save_every=10, last_time_share=0.0)
+    one = trainer(tmp_path, settings, recipe)
+    first, _, last = one.train(10), one.train(15), one.train(15)
+    assert last < 0.75 * first
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30, 40]
+
+
+def test_a_finished_run_trains_no_further(tmp_path: Path) -> None:
+    one = trainer(tmp_path, replace(SETTINGS, total_steps=2))
+    one.train(5)
+    assert one.step == 2 and one.train(5) != one.train(5)  # NaN: there was nothing to train
+
+
+def test_another_recipe_may_not_go_on_with_the_checkpoint(tmp_path: Path) -> None:
+    trainer(tmp_path).train(1)
+    with pytest.raises(ValueError, match="was trained with another recipe or other settings"):
+        trainer(tmp_path, recipe=replace(RECIPE, keyframe_share=0.0))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_its_samples(tmp_path: Path) -> None:
+    trainer(tmp_path).train(2)
+    broken = trainer(tmp_path, source=lambda plan: replace(source(plan), frames_fhwc=source(plan).frames_fhwc / 0))
+    with pytest.raises(ValueError, match=r"the loss of step 2 is no number \(samples world/\d+"):
+        broken.train(1)
+    assert trainer(tmp_path).step == 2
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    settings = TrainSettings(total_steps=1000, warmup=10, decay_from=0.5)
+    rates = [settings.rate_at(step) / settings.learning_rate for step in (0, 9, 300, 500, 750, 1000)]
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5, 0], abs=1e-6)
+
+
+def test_the_command_trains_saves_a_model_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vivid_core.training import __main__ as command
+
+    monkeypatch.setattr(command, "STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(command, "world_sample", source)
+    for steps in (1, 2):  # the first call is out of time after one round
+        command.main([str(tmp_path), "--steps", "2", "--hours", "1e-9" if steps == 1 else "1"])
+    _, notes = embedded.load(tmp_path / command.MODEL)
+    assert notes == {"seed": 0, "step": 2}

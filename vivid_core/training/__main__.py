@@ -1,0 +1,64 @@
+"""Train the embedded model: `python -m vivid_core.training FOLDER --hours 3`, as often as it takes.
+
+Each call goes on from the checkpoint in FOLDER and ends when its time is up or all steps are done. The model to be
+used is FOLDER/embedded_vivid.safetensors, with seed and step in its metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..models import embedded
+from ..models.embedded_codec import load_codec
+from ..runtime import Runtime
+from .trainer import Trainer, TrainSettings
+from .world.samples import world_sample
+from .world.words import vocabulary
+
+MODEL = "embedded_vivid.safetensors"
+STEPS_AT_ONCE = 100
+
+log = logging.getLogger("vivid")
+
+
+class _Shown(Runtime):
+    """A line in the log for each round of steps."""
+
+    def __init__(self, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._trainer, self._clock, self._began, self._first = trainer, clock, clock(), trainer.step
+
+    def said(self, loss: float) -> None:
+        steps, seconds = self._trainer.step - self._first, self._clock() - self._began
+        total = self._trainer.settings.total_steps
+        log.info("step %d of %d, loss %.4f, %.2f s a step", self._trainer.step, total, loss, seconds / max(1, steps))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vivid_core.training", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where checkpoint, log and model are")
+    parser.add_argument("--hours", type=float, default=1.0, help="how long this call may train")
+    parser.add_argument("--steps", type=int, default=TrainSettings.total_steps, help="how long the whole run is")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = TrainSettings(seed=given.seed, total_steps=given.steps)
+    model = embedded.build(vocabulary(), given.seed)
+    trainer = Trainer(model, load_codec(), world_sample, given.folder, settings=settings)
+    shown = _Shown(trainer)
+    end = time.monotonic() + 3600 * given.hours
+    while trainer.step < settings.total_steps:
+        shown.said(trainer.train(STEPS_AT_ONCE, shown))
+        embedded.save(trainer.averaged, given.folder / MODEL, {"seed": given.seed, "step": trainer.step})
+        if time.monotonic() >= end:
+            break
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
