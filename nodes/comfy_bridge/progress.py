@@ -60,7 +60,9 @@ class ComfyRuntime(Runtime):
         strange = [type(module).__name__ for module in modules if id(module) not in self._models]
         if strange:
             raise ValueError(f"Runtime: {', '.join(strange)} is not one of this run's models; name it at its start.")
-        with loaded(*(self._models[id(module)] for module in modules), activations=activations), routed():
+        models = [self._models[id(module)] for module in modules]
+        outlines = any(model.role in ("segmenter", "depth") for model in models)
+        with loaded(*models, activations=activations), routed(low_precision=not outlines):
             yield
 
     def _image(self, preview: Callable[[], Tensor] | None) -> Preview | None:

@@ -57,6 +57,25 @@ def test_held_models_use_the_attention_that_the_user_chose(monkeypatch: pytest.M
     assert len(calls) == 4  # one for each block
 
 
+@pytest.mark.parametrize(("role", "low_precision"), [("denoiser", True), ("segmenter", False), ("depth", False)])
+def test_held_segmenters_and_depth_models_never_get_quantised_attention(
+    monkeypatch: pytest.MonkeyPatch, role: str, low_precision: bool
+) -> None:
+    from comfy.ldm.modules import attention
+
+    calls = []
+
+    def attention_sage(*given: Any, **named: Any) -> torch.Tensor:
+        calls.append(named)
+        return attention.attention_pytorch(*given, **named)
+
+    monkeypatch.setattr(attention, "optimized_attention", attention_sage)
+    model = bridge("patcher").manage(COGVIDEOX.make(torch.float32), role=role)
+    with torch.inference_mode(), bridge("progress").ComfyRuntime(model).hold(model.module):
+        COGVIDEOX.run(model.module, torch.float32, torch.device("cpu"))
+    assert bool(calls) is low_precision
+
+
 def test_latents_are_previewed_as_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
     import comfy.latent_formats
     import comfy.utils
@@ -70,14 +89,13 @@ def test_latents_are_previewed_as_the_user_chose(monkeypatch: pytest.MonkeyPatch
     shown = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, preview, **_: shown.append(preview))
     runtime = bridge("progress").ComfyRuntime(latent_format=Format())
-    asked = []
     for method in (latent_preview.LatentPreviewMethod.NoPreviews, latent_preview.LatentPreviewMethod.Latent2RGB):
         monkeypatch.setattr(args, "preview_method", method)
         monkeypatch.setattr(latent_preview, "default_preview_method", method, raising=False)
         runtime.begin(2)
-        shown.clear()
-        runtime.advance(latent_cfhw=lambda: (asked.append(1), torch.zeros(16, 3, 4, 5))[1])
-    kind, image, _ = shown[-1]
+        runtime.advance(latent_cfhw=lambda: torch.zeros(16, 3, 4, 5))
+    begun, none, begun_again, (kind, image, _) = shown
+    assert begun is none is begun_again is None
     assert kind == "JPEG" and image.size == (5, 4)
 
 
