@@ -78,8 +78,9 @@ def plain_load(path: str) -> Any:
     """What a pack without a memory bridge does: make the module, read the file, copy it in."""
     from safetensors.torch import load_file
 
-    heads = load_file(path)["proj_out.weight"].shape[1] // 64
-    layers = 1 + max(int(key.split(".")[1]) for key in load_file(path) if key.startswith("transformer_blocks."))
-    module = transformer(layers, heads)
+    from vivid_core.models.families import open_family
+
+    files, family = open_family(path, {"cogvideox"})
+    module = family.build(family.config(files))
     module.load_state_dict(load_file(path))
     return module

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
@@ -33,42 +32,27 @@ UNTOUCHABLE = (nn.MultiheadAttention, nn.LSTM, nn.GRU)  # their C++ paths read t
 COMPUTED_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-@dataclass
-class SwapReport:
-    """How many layers ComfyUI's own classes took over, how many are lent device copies, and the names of those that
-    were left alone and so always stay on the device."""
-
-    swapped: int = 0
-    lent: int = 0
-    skipped: list[str] = field(default_factory=list)
-
-
-def make_castable(module: nn.Module, operations: Any, compute_dtype: torch.dtype, dynamic: bool = False) -> SwapReport:
+def make_castable(module: nn.Module, operations: Any, compute_dtype: torch.dtype, dynamic: bool = False) -> None:
     """Change the class of every layer that holds parameters; `operations` is one of ComfyUI's families of layers.
 
-    Parameters of a module that also has children stay with it; `patcher` keeps those on the device. `dynamic` says
+    Layers inside of `UNTOUCHABLE` are left alone, and so always stay on the device. Parameters of a module that also
+    has children stay with it; `patcher` keeps those on the device. `dynamic` says
     that a dynamic patcher will manage the module: it loads what it doesn't know by itself.
     """
-    report = SwapReport()
     left_alone = {
         id(inner) for outer in module.modules() if isinstance(outer, UNTOUCHABLE) for inner in outer.modules()
     }
-    for name, layer in list(module.named_modules()):
+    for layer in list(module.modules()):
         feed_forward = _FEED_FORWARDS.get(type(layer).__name__)
         if feed_forward is not None:
             layer.__class__ = _without_dtype_guess(type(layer), feed_forward)
-        if not is_leaf_with_parameters(layer) or isinstance(layer, comfy.ops.CastWeightBiasOp):
+        if id(layer) in left_alone or not is_leaf_with_parameters(layer):
             continue
-        if id(layer) in left_alone:
-            report.skipped.append(name)
+        if isinstance(layer, comfy.ops.CastWeightBiasOp):
             continue
-        known = _as_core_layer(type(layer), operations)
-        layer.__class__ = known or _lending(type(layer), dynamic)
+        layer.__class__ = _as_core_layer(type(layer), operations) or _lending(type(layer), dynamic)
         layer._vivid_compute_dtype = compute_dtype  # type: ignore[assignment]
         _complete(layer)
-        report.swapped += known is not None
-        report.lent += known is None
-    return report
 
 
 def is_leaf_with_parameters(module: nn.Module) -> bool:

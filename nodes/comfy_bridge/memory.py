@@ -47,7 +47,7 @@ def plan(models: list[ManagedModel], activations: int) -> MemoryPlan:
     held = sum(entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device)
     free = management.get_free_memory(device) + held
     room = free - max(management.minimum_inference_memory(), activations + management.extra_reserved_memory())
-    if management.vram_state in (management.VRAMState.NO_VRAM,):
+    if management.vram_state == management.VRAMState.NO_VRAM:
         room = 0
     resident = int(min(weights, max(0, room)))
     return MemoryPlan(weights, activations, resident, weights - resident)

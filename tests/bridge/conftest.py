@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from harness import inprocess
 from harness.pretend.accelerator import Accelerator, PretendAccelerator, find_accelerator
 from harness.pretend.build import CannotBuild, load
 from harness.pretend.takeover import gpu_of_comfyui
@@ -19,11 +18,8 @@ from harness.pretend.takeover import gpu_of_comfyui
 class Bridge:
     """`bridge.memory` is the pack's nodes/comfy_bridge/memory.py as ComfyUI loaded it, and so on."""
 
-    def __init__(self) -> None:
-        self._package = next(name for name in sys.modules if name.endswith(".nodes.comfy_bridge"))
-
     def __getattr__(self, name: str) -> ModuleType:
-        return importlib.import_module(f"{self._package}.{name}")
+        return inprocess.bridge(name)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

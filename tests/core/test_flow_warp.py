@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cancelling import CancelAfter, CancelledError
 from scenes import MOTIONS, Scene, make_scene
 
 from vivid_core.editors.colour_table import colour_table
@@ -16,22 +17,6 @@ from vivid_core.video.composite import composite_key, feather_outside, outside_d
 from vivid_core.video.keyframes import Keyframe, Keyframes
 
 SMALL = {"width": 240, "height": 180}
-
-
-class CancelledError(Exception):
-    """What a user's cancel looks like to the core."""
-
-
-class CancelAfter(Runtime):
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.left = steps
-
-    def advance(self, steps=1, preview=None):
-        self.left -= steps
-        if self.left < 0:
-            raise CancelledError
-        super().advance(steps, preview)
 
 
 def dotted(scene: Scene, index: int, radius: float = 7.0) -> tuple[Keyframe, np.ndarray]:

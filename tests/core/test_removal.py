@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cancelling import CancelAfter, CancelledError
 from scenes import texture
 from torch import Tensor
 
@@ -47,22 +48,6 @@ def walk(
 
 def psnr(one: Tensor, other: Tensor) -> float:
     return float(-10 * torch.log10((one - other).square().mean().clamp_min(1e-12)))
-
-
-class CancelledError(Exception):
-    """What a user's cancel looks like to the core."""
-
-
-class CancelAfter(Runtime):
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.left = steps
-
-    def advance(self, steps=1, preview=None):
-        self.left -= steps
-        if self.left < 0:
-            raise CancelledError
-        super().advance(steps, preview)
 
 
 @pytest.mark.parametrize(

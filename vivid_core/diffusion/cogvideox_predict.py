@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .denoise import Predict
+from .guidance import texts_for
 
 LATENT_CHANNELS = 16
 OFS = 2.0  # what the 1.5 models with this input were trained with
@@ -82,10 +83,7 @@ def predictor(
 
     def predict(latents: Tensor, timestep: Tensor, prompted: tuple[bool, ...]) -> Tensor:
         device, (_, frames, _, height, width) = latents.device, latents.shape
-        texts = [text_bld if one else negative_bld for one in prompted]
-        if any(text is None for text in texts):
-            raise ValueError("Guidance above 1 needs a negative prompt, which may be empty: encode one, or use 1.")
-        text = torch.cat([one for one in texts if one is not None]).to(device, compute)
+        text = texts_for(prompted, text_bld, negative_bld).to(device, compute)
         asked = latents.to(compute)
         if condition_bfchw is not None:
             condition = condition_bfchw.to(device, compute).repeat(len(prompted), 1, 1, 1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -33,6 +34,17 @@ class Guidance:
         if not self.dynamic:
             return self.scale
         return 1 + self.scale * (1 - math.cos(math.pi * ((steps - timestep) / steps) ** 5.0)) / 2
+
+
+def texts_for(prompted: tuple[bool, ...], text_bld: Tensor, negative_bld: Tensor | None) -> Tensor:
+    """The embedding for each equal part of a batch, [parts * B, tokens, channels]: the prompt's where `prompted`.
+
+    Raises ValueError when the negative prompt's is needed and is None.
+    """
+    texts = [text_bld if one else negative_bld for one in prompted]
+    if any(text is None for text in texts):
+        raise ValueError("Guidance above 1 needs a negative prompt, which may be empty: encode one, or use 1.")
+    return torch.cat([text for text in texts if text is not None])
 
 
 def guided(negative: Tensor, positive: Tensor, scale: float) -> Tensor:

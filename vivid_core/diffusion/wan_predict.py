@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .denoise import Predict
+from .guidance import texts_for
 
 CONTROL_CHANNELS = 96  # latents of what is kept and of what is replaced, 16 each, and 8x8 pixels of mask
 
@@ -39,13 +40,10 @@ def predictor(
     control = rearrange(control_bfchw, "b f c h w -> b c f h w")
 
     def predict(latents: Tensor, timestep: Tensor, prompted: tuple[bool, ...]) -> Tensor:
-        texts = [text_bld if one else negative_bld for one in prompted]
-        if any(text is None for text in texts):
-            raise ValueError("Guidance above 1 needs a negative prompt, which may be empty: encode one, or use 1.")
         said = transformer(
             hidden_states=rearrange(latents, "b f c h w -> b c f h w").to(compute),
             timestep=timestep,
-            encoder_hidden_states=torch.cat([text for text in texts if text is not None]).to(latents.device, compute),
+            encoder_hidden_states=texts_for(prompted, text_bld, negative_bld).to(latents.device, compute),
             control_hidden_states=control.to(latents.device, compute).repeat(len(prompted), 1, 1, 1, 1),
             control_hidden_states_scale=latents.new_full((len(config["vace_layers"]),), strength, dtype=compute),
             return_dict=False,

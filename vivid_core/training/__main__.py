@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..models import embedded
 from ..models.embedded_codec import load_codec
-from ..runtime import Runtime
 from .trainer import Trainer, TrainSettings
 from .world.samples import world_sample
 from .world.words import vocabulary
@@ -23,19 +22,6 @@ MODEL = "embedded_vivid.safetensors"
 STEPS_AT_ONCE = 100
 
 log = logging.getLogger("vivid")
-
-
-class _Shown(Runtime):
-    """A line in the log for each round of steps."""
-
-    def __init__(self, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._trainer, self._clock, self._began, self._first = trainer, clock, clock(), trainer.step
-
-    def said(self, loss: float) -> None:
-        steps, seconds = self._trainer.step - self._first, self._clock() - self._began
-        total = self._trainer.settings.total_steps
-        log.info("step %d of %d, loss %.4f, %.2f s a step", self._trainer.step, total, loss, seconds / max(1, steps))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,10 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = TrainSettings(seed=given.seed, total_steps=given.steps)
     model = embedded.build(vocabulary(), given.seed)
     trainer = Trainer(model, load_codec(), world_sample, given.folder, settings=settings)
-    shown = _Shown(trainer)
     end = time.monotonic() + 3600 * given.hours
     while trainer.step < settings.total_steps:
-        shown.said(trainer.train(STEPS_AT_ONCE, shown))
+        before, began = trainer.step, time.monotonic()
+        loss = trainer.train(STEPS_AT_ONCE)
+        each = (time.monotonic() - began) / (trainer.step - before)
+        log.info("step %d of %d, loss %.4f, %.2f s a step", trainer.step, settings.total_steps, loss, each)
         embedded.save(trainer.averaged, given.folder / MODEL, {"seed": given.seed, "step": trainer.step})
         if time.monotonic() >= end:
             break

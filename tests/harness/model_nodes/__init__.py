@@ -25,14 +25,14 @@ SOCKET = "HARNESS_MODEL"
 BORN: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # every module that a graph loaded and that still lives
 
 
+def of_pack(name: str) -> ModuleType:
+    """A module of the pack as ComfyUI loaded it."""
+    root = next(module for module in sys.modules if module.endswith(".nodes.comfy_bridge"))
+    return importlib.import_module(f"{root.removesuffix('.nodes.comfy_bridge')}.{name}")
+
+
 def bridge(name: str) -> ModuleType:
-    package = next(module for module in sys.modules if module.endswith(".nodes.comfy_bridge"))
-    return importlib.import_module(f"{package}.{name}")
-
-
-def core(name: str) -> ModuleType:
-    package = next(module for module in sys.modules if module.endswith(".nodes.comfy_bridge"))
-    return importlib.import_module(f"{package.removesuffix('.nodes.comfy_bridge')}.vivid_core.{name}")
+    return of_pack(f"nodes.comfy_bridge.{name}")
 
 
 class Latents(comfy.latent_formats.LatentFormat):
@@ -72,7 +72,7 @@ class HarnessLora:
         return {"required": {"model": (SOCKET, {}), "path": ("STRING", {}), "strength": ("FLOAT", {})}}
 
     def patch(self, model: Any, path: str, strength: float) -> tuple[Any]:
-        lora = core("models.lora_files").read_lora(path)
+        lora = of_pack("vivid_core.models.lora_files").read_lora(path)
         return (bridge("lora").with_lora(model, lora, strength, name=Path(path).name),)
 
 
