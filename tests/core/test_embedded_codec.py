@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from vivid_core.models.embedded_codec import FAMILY, PATCH, WEIGHTS, EmbeddedCodec, load_codec, save_codec
 from vivid_core.models.files import open_weights
 from vivid_core.training.measures import codec_answer, mean_score, score
+from vivid_core.training.world import codec_fitting
 from vivid_core.training.world.codec_fitting import START_CLIPS, clips, codec_psnr, fit_codec
 from vivid_core.training.world.trials import trials
 
@@ -124,6 +125,14 @@ def test_without_steps_a_fit_is_the_principal_components() -> None:
 def test_a_fit_is_the_same_from_the_same_seed() -> None:
     first, second = fit_codec(3, batch=2, seed=5), fit_codec(3, batch=2, seed=5)
     assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters()))
+
+
+def test_the_command_writes_a_codec_and_how_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_fitting, "START_CLIPS", 8)
+    codec_fitting.main([str(tmp_path / "codec.safetensors"), "--steps", "0"])
+    about = open_weights(tmp_path / "codec.safetensors").metadata
+    assert about["fitted"] == "fit_codec(0, batch=16, seed=0, hidden=96, side=48)" and "dB" in about["psnr"]
+    assert load_codec(tmp_path / "codec.safetensors").config.hidden_channels == 96
 
 
 def test_scaled_latents_are_centred_with_a_variance_of_one(shipped: EmbeddedCodec) -> None:
