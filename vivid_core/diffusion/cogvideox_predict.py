@@ -80,13 +80,18 @@ def predictor(
         )
     compute = dtype or next(transformer.parameters()).dtype
     tables: dict[tuple[int, ...], tuple[Tensor, Tensor] | None] = {}
+    ready: dict[tuple[bool, ...], tuple[Tensor, Tensor | None]] = {}  # text and condition, brought to the device once
 
     def predict(latents: Tensor, timestep: Tensor, prompted: tuple[bool, ...]) -> Tensor:
         device, (_, frames, _, height, width) = latents.device, latents.shape
-        text = texts_for(prompted, text_bld, negative_bld).to(device, compute)
+        if prompted not in ready:
+            condition = None
+            if condition_bfchw is not None:
+                condition = condition_bfchw.to(device, compute).repeat(len(prompted), 1, 1, 1, 1)
+            ready[prompted] = texts_for(prompted, text_bld, negative_bld).to(device, compute), condition
+        text, condition = ready[prompted]
         asked = latents.to(compute)
-        if condition_bfchw is not None:
-            condition = condition_bfchw.to(device, compute).repeat(len(prompted), 1, 1, 1, 1)
+        if condition is not None:
             asked = torch.cat([asked, condition], dim=2)
         size = (frames, height, width)
         if size not in tables:

@@ -38,13 +38,18 @@ def predictor(
         )
     compute = dtype or next(transformer.parameters()).dtype
     control = rearrange(control_bfchw, "b f c h w -> b c f h w")
+    ready: dict[tuple[bool, ...], tuple[Tensor, Tensor]] = {}  # text and control, brought to the device once
 
     def predict(latents: Tensor, timestep: Tensor, prompted: tuple[bool, ...]) -> Tensor:
+        if prompted not in ready:
+            text = texts_for(prompted, text_bld, negative_bld).to(latents.device, compute)
+            ready[prompted] = text, control.to(latents.device, compute).repeat(len(prompted), 1, 1, 1, 1)
+        text, seen = ready[prompted]
         said = transformer(
             hidden_states=rearrange(latents, "b f c h w -> b c f h w").to(compute),
             timestep=timestep,
-            encoder_hidden_states=texts_for(prompted, text_bld, negative_bld).to(latents.device, compute),
-            control_hidden_states=control.to(latents.device, compute).repeat(len(prompted), 1, 1, 1, 1),
+            encoder_hidden_states=text,
+            control_hidden_states=seen,
             control_hidden_states_scale=latents.new_full((len(config["vace_layers"]),), strength, dtype=compute),
             return_dict=False,
         )[0]
