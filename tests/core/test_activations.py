@@ -238,6 +238,38 @@ def test_a_wan_vace_transformer_gets_what_it_needs(
     assert_enough(estimate, peak, limit(fused))
 
 
+@pytest.mark.parametrize(
+    ("coding", "frames", "height", "width", "tiled", "dtype"),
+    [
+        ("decode", 1, 480, 832, False, BF16),
+        ("decode", 5, 480, 832, False, BF16),
+        ("decode", 81, 480, 832, False, BF16),
+        ("decode", 81, 720, 1280, True, FP32),
+        ("decode", 9, 480, 832, True, BF16),
+        ("encode", 1, 720, 1280, False, FP32),
+        ("encode", 5, 480, 832, False, BF16),
+        ("encode", 81, 480, 832, False, BF16),
+        ("encode", 81, 720, 1280, True, BF16),
+    ],
+)
+def test_wans_vae_gets_what_it_needs(
+    coding: str, frames: int, height: int, width: int, tiled: bool, dtype: torch.dtype
+) -> None:
+    vae: Any = module_of("wan_vae", {})
+    if tiled:
+        vae.enable_tiling()
+    tile = (vae.tile_sample_min_height, vae.tile_sample_min_width) if tiled else None
+
+    def inputs() -> dict[str, Any]:
+        if coding == "encode":
+            return {"x": torch.empty(1, 3, frames, height, width)}
+        return {"z": torch.empty(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8)}
+
+    peak = peak_of_forward(vae, inputs, dtype, getattr(vae, coding))
+    estimate = getattr(activations, f"wan_vae_{coding}")
+    assert_enough(estimate(1, frames, height, width, element_bytes=dtype.itemsize, tile=tile), peak)
+
+
 # ---------------------------------------------------------------------------------------------- U-Nets, ControlNet
 
 

@@ -148,6 +148,17 @@ def _run_wan_vace(module: nn.Module, dtype: torch.dtype, device: torch.device) -
     )[0]
 
 
+def _wan_vae() -> nn.Module:
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1)
+
+
+def _run_wan_vae(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    video = noise(1, 3, 5, 16, 16, dtype=dtype, device=device)
+    return module.decode(module.encode(video).latent_dist.mode(), return_dict=False)[0]
+
+
 # ---------------------------------------------------------------------------------------------- U-Nets, ControlNet
 
 
@@ -241,6 +252,29 @@ def _run_t5(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tens
     return module(torch.arange(20)[None].to(device)).last_hidden_state
 
 
+def _umt5() -> nn.Module:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=200,
+            d_model=64,
+            d_kv=16,
+            d_ff=128,
+            num_layers=3,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+
+
+def _run_umt5(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    numbers = torch.arange(20)[None].to(device)
+    return module(numbers, attention_mask=(numbers < 12).long()).last_hidden_state
+
+
 def _depth_anything() -> nn.Module:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
@@ -284,10 +318,12 @@ MODELS = (
     TinyModel("cogvideox", "denoiser", _cogvideox, _run_cogvideox, eight_bit=_matrix_of_a_block),
     TinyModel("cogvideox_vae", "vae", _cogvideox_vae, _run_cogvideox_vae),
     TinyModel("wan_vace", "denoiser", _wan_vace, _run_wan_vace, kept_in_fp32=WAN_IN_FP32, eight_bit=_matrix_of_a_block),
+    TinyModel("wan_vae", "vae", _wan_vae, _run_wan_vae),
     TinyModel("unet_motion", "denoiser", _unet_motion, _run_unet_motion, eight_bit=_matrix_of_a_block),
     TinyModel("unet2d", "denoiser", _unet2d, _run_unet2d, eight_bit=_matrix_of_a_block),
     TinyModel("controlnet", "controlnet", _controlnet, _run_controlnet),
     TinyModel("t5", "text_encoder", _t5, _run_t5, eight_bit=_matrix_of_a_block),
+    TinyModel("umt5", "text_encoder", _umt5, _run_umt5, eight_bit=_matrix_of_a_block),
     TinyModel("depth_anything", "depth", _depth_anything, _run_depth_anything, spread=0.1),
     # sam2 mixes fp32 positions into its features, and so runs in fp32 (or under autocast) only.
     TinyModel("sam2", "segmenter", tiny_sam2.build, _run_sam2, dtypes=(torch.float32,)),

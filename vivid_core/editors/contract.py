@@ -38,6 +38,10 @@ class Traits:
     it is). `text_encoder` and `text_tokens`: whose embedding, padded to how many tokens. `fps`: the rate of its
     training clips, None for any. `mask_mode` (one of `augment.MODES`) and `mask_growth` (of the frame's short side)
     say how loose a mask it likes. `schedule`, `steps` and `guidance` are its usual settings, with its usual sampler.
+    `ends_on_keys`: it was trained with known last frames, too, so a window may end on a keyframe. `room` is how much
+    it should see of what is around the subject, on each side, as a part of the subject's size: as in its training.
+    `deletion` is the one sentence that it was trained to remove things with; None where a text must say what is behind
+    them.
     """
 
     name: str
@@ -55,6 +59,9 @@ class Traits:
     mask_growth: float = 0.02
     steps: int = 50
     guidance: Guidance = Guidance()
+    ends_on_keys: bool = False
+    room: float = 0.25
+    deletion: str | None = None
 
     def frames_for(self, count: int) -> int:
         """The shortest legal length that holds `count` frames, or the longest one."""
@@ -210,7 +217,7 @@ class EditRequest:
                 )
         return SettledRequest(
             frames,
-            (mask > 0.5).float(),
+            _binary(mask),
             self.prompt_bld,
             self.negative_bld,
             self.keyframes.fitted(frames, notes),
@@ -219,6 +226,13 @@ class EditRequest:
             guidance,
             sampler,
         )
+
+
+def _binary(mask_fhw: Tensor) -> Tensor:
+    """The mask with 0 and 1 alone; no second copy of a clip's masks where it is so already."""
+    if all(bool(((mask_hw == 0) | (mask_hw == 1)).all()) for mask_hw in mask_fhw):
+        return mask_fhw.float()
+    return (mask_fhw > 0.5).float()
 
 
 def with_keys(frames_fhwc: Tensor, mask_fhw: Tensor, keys: Keyframes) -> tuple[Tensor, Tensor]:

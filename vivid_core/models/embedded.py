@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .family import from_diffusers, from_transformers
-from .files import open_weights, read_tensors
+from .family import Family, Tensors, from_diffusers, from_transformers
+from .files import WeightFiles, open_weights, read_tensors
 from .widening import WIDTHS
 
+WEIGHTS = Path(__file__).with_name("embedded_vivid.safetensors")
 METADATA = "vivid_embedded"
 TEXT_TOKENS = 16  # more than the longest caption of the world has words
 TEXT_WIDTH = 64
@@ -133,11 +134,7 @@ def load(path: str | Path) -> tuple[EmbeddedModel, dict[str, Any]]:
     Raises ValueError, in one sentence with the file's name, as `open_weights` does, and for a file of something else.
     """
     files = open_weights(path)
-    if METADATA not in files.metadata:
-        raise ValueError(
-            f"{files.path.name} is no embedded model (its metadata say nothing of one): choose the pack's."
-        )
-    about = json.loads(files.metadata[METADATA])
+    about = settings_of(files)
     model = _from_settings(about["words"], about["transformer"], about["text_encoder"])
     tensors = read_tensors(files)
     for part, module in model.parts.items():
@@ -151,12 +148,24 @@ def load(path: str | Path) -> tuple[EmbeddedModel, dict[str, Any]]:
     return model, about["notes"]
 
 
+def settings_of(files: WeightFiles) -> dict[str, Any]:
+    """What `save` wrote beside the weights: `words`, the settings of both parts, `notes`.
+
+    Raises ValueError when the file holds something else.
+    """
+    if METADATA not in files.metadata:
+        raise ValueError(
+            f"{files.path.name} is no embedded model (its metadata say nothing of one): choose the pack's."
+        )
+    return json.loads(files.metadata[METADATA])
+
+
 def _from_settings(
     words: Sequence[str], transformer: Mapping[str, Any], text_encoder: Mapping[str, Any]
 ) -> EmbeddedModel:
-    tokenizer = WordTokenizer(words)
-    encoder = from_transformers("T5EncoderModel", "T5Config", {**text_encoder, "vocab_size": len(tokenizer)})
-    return EmbeddedModel(from_diffusers("CogVideoXTransformer3DModel", transformer), encoder, tokenizer)
+    config = {"words": words, "transformer": transformer, "text_encoder": text_encoder}
+    encoder = _text_encoder(config)  # first, as in every model that was begun: both draw from one seed
+    return EmbeddedModel(_transformer(config), encoder, WordTokenizer(words))
 
 
 def _untied(module: nn.Module) -> dict[str, Tensor]:
@@ -166,3 +175,42 @@ def _untied(module: nn.Module) -> dict[str, Tensor]:
     for name, tensor in state.items():
         first.setdefault(id(tensor), name)
     return {name: tensor for name, tensor in state.items() if first[id(tensor)] == name}
+
+
+def _detects(tensors: Tensors) -> bool:
+    return all(name in tensors for name in ("transformer.patch_embed.proj.weight", "text_encoder.shared.weight"))
+
+
+def _transformer(config: Mapping[str, Any]) -> nn.Module:
+    return from_diffusers("CogVideoXTransformer3DModel", config["transformer"])
+
+
+def _text_encoder(config: Mapping[str, Any]) -> nn.Module:
+    vocabulary = len(WordTokenizer(config["words"]))
+    return from_transformers("T5EncoderModel", "T5Config", {**config["text_encoder"], "vocab_size": vocabulary})
+
+
+def _part(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """The tensors of one of the parts, by the names that they have in it."""
+
+    def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+
+    return convert
+
+
+TRANSFORMER_FAMILY = Family(
+    name="embedded",
+    label="small embedded model",
+    role="denoiser",
+    get_it="get this pack again, of which it is a part",
+    detects=_detects,
+    config=settings_of,
+    build=_transformer,
+    convert=_part("transformer"),
+)
+# The same file's other part: not among the families by which files are told apart.
+TEXT_FAMILY = replace(
+    TRANSFORMER_FAMILY, role="text_encoder", build=_text_encoder, convert=_part("text_encoder"), name="embedded_text"
+)

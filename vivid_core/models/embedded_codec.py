@@ -214,9 +214,9 @@ def _build(config: Mapping[str, Any]) -> nn.Module:
 
 FAMILY = Family(
     name="embedded_codec",
-    label=LABEL,
+    label=f"small {LABEL}",
     role="vae",
-    get_it="it is a part of this pack",
+    get_it="get this pack again, of which it is a part",
     detects=_detects,
     config=_config,
     build=_build,

@@ -13,7 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from . import cogvideox, cogvideox_vae, controlnet, depth_anything, sam2, t5_encoder, unet2d, unet_motion, wan_vace
+from . import (
+    cogvideox,
+    cogvideox_vae,
+    controlnet,
+    depth_anything,
+    embedded,
+    embedded_codec,
+    sam2,
+    t5_encoder,
+    umt5_encoder,
+    unet2d,
+    unet_motion,
+    wan_vace,
+    wan_vae,
+)
 from .family import Family, Tensors
 from .files import WeightFiles, open_weights
 
@@ -23,12 +37,16 @@ FAMILIES: tuple[Family, ...] = (
     cogvideox.FAMILY,
     cogvideox_vae.FAMILY,
     t5_encoder.FAMILY,
+    umt5_encoder.FAMILY,
     wan_vace.FAMILY,
+    wan_vae.FAMILY,
     unet2d.FAMILY,
     unet_motion.FAMILY,
     controlnet.FAMILY,
     depth_anything.FAMILY,
     sam2.FAMILY,
+    embedded.TRANSFORMER_FAMILY,
+    embedded_codec.FAMILY,
 )
 SHOWN = 3  # names in a message
 
@@ -48,16 +66,6 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
         lambda tensors: any(name.startswith(("model.diffusion_model.", "input_blocks.0.")) for name in tensors),
         "a checkpoint in its original layout (model.diffusion_model), which this version can't take apart",
         "choose the diffusers folder of the same model",
-    ),
-    (
-        lambda tensors: "vace_patch_embedding.weight" in tensors and "text_embedding.0.weight" in tensors,
-        "a Wan VACE transformer in its original layout, which this version can't read",
-        wan_vace.FAMILY.get_it,
-    ),
-    (
-        lambda tensors: "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" in tensors,
-        "a UMT5 text encoder, which belongs to Wan and which ComfyUI's own CLIP loader reads",
-        "load it there",
     ),
     (
         _any("motion_modules."),

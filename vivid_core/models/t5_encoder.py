@@ -18,27 +18,37 @@ EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")  # one and the sam
 BIAS = "relative_attention_bias.weight"
 
 
+def biased_in_each_layer(tensors: Tensors) -> bool:
+    """Whether every layer has a table of distances of its own: that is UMT5. T5 has one for all, in the first."""
+    return "encoder.block.1.layer.0.SelfAttention." + BIAS in tensors
+
+
 def _detects(tensors: Tensors) -> bool:
-    each_layer_biased = "encoder.block.1.layer.0.SelfAttention." + BIAS in tensors  # that is UMT5
     own = all(ATTENTION + name in tensors for name in ("q.weight", BIAS))
-    return own and not each_layer_biased and any(name in tensors for name in EMBEDDINGS)
+    return own and not biased_in_each_layer(tensors) and any(name in tensors for name in EMBEDDINGS)
 
 
 def config(files: WeightFiles) -> dict[str, Any]:
     """The settings, from config.json or from the shapes.
 
-    Not in the shapes, so taken from the released models: distances count up to 128, norms add 1e-6.
-
     Raises ValueError for scaled fp8 files, and when the shapes contradict each other.
     """
     given = given_config(files, LABEL, CLASS, "T5ForConditionalGeneration", "T5Model", "T5WithLMHeadModel")
-    if given is not None:
-        return given
+    return config_of_shapes(files, LABEL) if given is None else given
+
+
+def config_of_shapes(files: WeightFiles, label: str) -> dict[str, Any]:
+    """The settings of a T5 or UMT5 encoder as far as its shapes tell them.
+
+    Not in the shapes, so taken from the released models: distances count up to 128, norms add 1e-6.
+
+    Raises ValueError when the shapes contradict each other.
+    """
     tensors = files.tensors
     buckets, heads = width(tensors, ATTENTION + BIAS), width(tensors, ATTENTION + BIAS, 1)
     inner = width(tensors, ATTENTION + "q.weight")
     if inner % heads:
-        raise odd_size(files, LABEL, f"{inner} channels for {heads} heads")
+        raise odd_size(files, label, f"{inner} channels for {heads} heads")
     gated = FEED_FORWARD + "wi_0.weight" in tensors
     table = next(name for name in EMBEDDINGS if name in tensors)
     return {
@@ -55,8 +65,8 @@ def config(files: WeightFiles) -> dict[str, Any]:
     }
 
 
-def _convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Only the encoder: whole T5 files hold the decoder too."""
+def only_the_encoder(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the decoder, which whole T5 files hold too, and without a tokenizer among the weights."""
     return {name: tensor for name, tensor in state_dict.items() if name.startswith(("encoder.", "shared."))}
 
 
@@ -69,5 +79,5 @@ FAMILY = Family(
     detects=_detects,
     config=config,
     build=partial(from_transformers, CLASS, "T5Config"),
-    convert=_convert,
+    convert=only_the_encoder,
 )

@@ -1,4 +1,4 @@
-"""Wan VACE transformers in diffusers' layout."""
+"""Wan VACE transformers in diffusers' layout, and in their own, which ComfyUI's single files have."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from .family import Family, Tensors, count, from_diffusers, given_config, odd_size, width
 from .files import WeightFiles
+from .wan_names import transformer_in_diffusers
 
 CLASS = "WanVACETransformer3DModel"
 LABEL = "Wan VACE transformer"
@@ -16,7 +19,8 @@ TEXT, TIME, IMAGE = (f"condition_embedder.{name}_embedder." for name in ("text",
 
 
 def _detects(tensors: Tensors) -> bool:
-    return all(name in tensors for name in ("vace_patch_embedding.weight", TEXT + "linear_1.weight"))
+    named = transformer_in_diffusers(tensors)
+    return all(name in named for name in ("vace_patch_embedding.weight", TEXT + "linear_1.weight"))
 
 
 def config(files: WeightFiles) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def config(files: WeightFiles) -> dict[str, Any]:
     given = given_config(files, LABEL, CLASS)
     if given is not None:
         return given
-    tensors = files.tensors
+    tensors = transformer_in_diffusers(files.tensors)
     inner, patch = width(tensors, "patch_embedding.weight"), tensors["patch_embedding.weight"].shape[2:]
     layers, vace_blocks = count(tensors, "blocks."), count(tensors, "vace_blocks.")
     if inner % HEAD_DIM:
@@ -62,13 +66,18 @@ def config(files: WeightFiles) -> dict[str, Any]:
     }
 
 
+def _convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return transformer_in_diffusers(state_dict)
+
+
 FAMILY = Family(
     name="wan_vace",
     label=LABEL,
     role="denoiser",
-    get_it="get the folder transformer of Wan-AI/Wan2.1-VACE-1.3B-diffusers or Wan-AI/Wan2.1-VACE-14B-diffusers on "
-    "Hugging Face",
+    get_it="get the folder transformer of Wan-AI/Wan2.1-VACE-1.3B-diffusers or Wan-AI/Wan2.1-VACE-14B-diffusers, or "
+    "wan2.1_vace_1.3B_fp16.safetensors of Comfy-Org/Wan_2.1_ComfyUI_repackaged, on Hugging Face",
     detects=_detects,
     config=config,
     build=partial(from_diffusers, CLASS),
+    convert=_convert,
 )

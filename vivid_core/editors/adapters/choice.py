@@ -10,6 +10,8 @@ from ...models.widening import WIDTHS
 from ..contract import Adapter
 from . import cogvideox, wan_vace
 
+EMBEDDED = "embedded"  # in models.families
+
 
 def adapter_for(family: str, config: Mapping[str, Any], parts: TrainedParts | None = None, what: str = "It") -> Adapter:
     """The adapter of a transformer, by the name of its family (`models.families`), its settings, and the trained parts
@@ -19,6 +21,8 @@ def adapter_for(family: str, config: Mapping[str, Any], parts: TrainedParts | No
     """
     if family == wan_vace.FAMILY and parts is None:
         return wan_vace.wan_vace(config)
+    if family == EMBEDDED:
+        return cogvideox.embedded(config)
     if family == cogvideox.FAMILY and parts is not None:
         return cogvideox.vivid({**config, "in_channels": parts.channels}, parts.mask_encoding)
     if family == cogvideox.FAMILY and config["in_channels"] in WIDTHS.values():

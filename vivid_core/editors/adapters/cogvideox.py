@@ -8,7 +8,7 @@ clean first frame (a keyframe) is exact: no hole in it, neither in the mask nor 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ from ...video.keyframes import Keyframes
 from ..contract import Place, Traits, latent_frames, with_hole, with_keys
 
 FAMILY = "cogvideox"  # in models.families
+EMBEDDED_STRIDE = 4  # pixels for one latent of the embedded codec
+DELETION = "Remove objects and generate areas that blend with the background."  # the paper's, to the letter
 FUN_NOISE = 0.0563  # on the pixels that Fun V1.1 5B sees, as its own pipeline adds it
 
 
@@ -101,7 +103,8 @@ class CogVideoXAdapter:
     @torch.no_grad()
     def encode(self, frames_bfhwc: Tensor, vae: nn.Module, place: Place) -> Tensor:
         """Scaled latents of frames in 0..1: the most likely ones, nothing is drawn. Float32."""
-        pixels = rearrange(frames_bfhwc, "b f h w c -> b c f h w").to(place.device, place.dtype) * 2 - 1
+        frames_bcfhw = rearrange(frames_bfhwc, "b f h w c -> b c f h w").contiguous()  # or every norm makes a copy
+        pixels = frames_bcfhw.to(place.device, place.dtype) * 2 - 1
         latents = vae.encode(pixels).latent_dist.mode()  # type: ignore[operator]
         return rearrange(latents, "b c f h w -> b f c h w").float() * self.scale
 
@@ -154,8 +157,29 @@ def vivid(config: Mapping[str, Any], mask_encoding: str = "resize", stride: int 
         text_encoder="t5_encoder",
         text_tokens=int(config["max_text_seq_length"]),
         guidance=Guidance(6.0, dynamic=rotary),
+        deletion=DELETION,
     )
     return CogVideoXAdapter(traits, config, latent_scale(config), _checked(config, mask_encoding), stride)
+
+
+def embedded(config: Mapping[str, Any]) -> CogVideoXAdapter:
+    """VIVID's form on the small model that comes with the pack: fewer steps, a plain guidance, boxes as masks.
+
+    Raises ValueError as `vivid` does.
+    """
+    adapter = vivid(config, "pool", EMBEDDED_STRIDE)
+    traits = replace(
+        adapter.traits,
+        name="embedded",
+        label="The embedded model",
+        schedule=schedulers.cogvideox(default="ddim"),
+        text_encoder="embedded",
+        mask_mode="box",
+        steps=25,
+        guidance=Guidance(2.5),
+        room=0.7,
+    )
+    return replace(adapter, traits=traits)
 
 
 def fun(config: Mapping[str, Any]) -> CogVideoXAdapter:
@@ -180,6 +204,7 @@ def fun(config: Mapping[str, Any]) -> CogVideoXAdapter:
         fps=8,
         mask_mode="box",
         guidance=Guidance(6.0),
+        ends_on_keys=True,
     )
     encoding = "vae" if config["in_channels"] == WIDTHS["vae"] else "resize"
     extra = FUN_NOISE if config.get("add_noise_in_inpaint_model") else 0.0

@@ -90,7 +90,8 @@ class WanVaceAdapter:
     @torch.no_grad()
     def encode(self, frames_bfhwc: Tensor, vae: nn.Module, place: Place) -> Tensor:
         """Latents of frames in 0..1 with mean 0 and variance 1: the most likely ones, nothing is drawn. Float32."""
-        pixels = rearrange(frames_bfhwc, "b f h w c -> b c f h w").to(place.device, place.dtype) * 2 - 1
+        frames_bcfhw = rearrange(frames_bfhwc, "b f h w c -> b c f h w").contiguous()  # or every norm makes a copy
+        pixels = frames_bcfhw.to(place.device, place.dtype) * 2 - 1
         latents = vae.encode(pixels).latent_dist.mode().float()  # type: ignore[operator]
         mean, deviation = _statistics(vae, latents.device)
         return rearrange((latents - mean) / deviation, "b c f h w -> b f c h w")
@@ -121,6 +122,7 @@ def wan_vace(config: Mapping[str, Any], shift: float = 3.0) -> WanVaceAdapter:
         fill=GREY,
         fps=16,
         guidance=Guidance(5.0),
+        ends_on_keys=True,
     )
     return WanVaceAdapter(traits, int(config["in_channels"]))
 
