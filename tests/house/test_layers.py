@@ -17,7 +17,7 @@ NODES = sorted((ROOT / "nodes").rglob("*.py"))
 BRIDGE = ROOT / "nodes" / "comfy_bridge"
 COMFY_INSIDES = {"comfy", "comfy_execution", "comfy_extras", "execution", "folder_paths", "server", "latent_preview"}
 PUBLIC_API = {"comfy_api"}
-LAZY = {"cv2", "scipy", "av", "PIL", "diffusers", "peft", "sam2", "transformers", "torchvision"}
+LAZY = {"accelerate", "cv2", "scipy", "av", "PIL", "diffusers", "peft", "sam2", "transformers", "torchvision"}
 LOWER_ROOMS = {  # what each room of vivid_core may import of the others
     "video": {"video"},
     "masks": {"masks", "video"},
@@ -25,7 +25,7 @@ LOWER_ROOMS = {  # what each room of vivid_core may import of the others
     "diffusion": {"diffusion", "models", "video", "masks"},
     "editors": {"editors", "diffusion", "models", "video", "masks"},
     "metrics": {"metrics", "editors", "diffusion", "models", "video", "masks"},
-    "training": {"training", "editors", "diffusion", "models", "video", "masks"},
+    "training": {"training", "metrics", "editors", "diffusion", "models", "video", "masks"},
 }
 
 

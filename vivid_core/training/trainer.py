@@ -1,4 +1,4 @@
-"""Training in full: every weight of a small editing model, from the recipe's plans, resumed bit for bit.
+"""The one trainer: it moves those weights of a model that want gradients, all of them or a LoRA, by the recipe's plans.
 
 What a step trains (samples, noise, times) follows from the seed and its number alone; so a run that was interrupted
 and resumed ends with the very weights of one that was not.
@@ -10,194 +10,261 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..diffusion import schedulers
-from ..diffusion.cogvideox_predict import rotary_positions
-from ..editors.adapters.cogvideox import CogVideoXAdapter, known_latents, vivid
+from ..editors.adapters.cogvideox import EMBEDDED_STRIDE, CogVideoXAdapter, vivid
 from ..editors.contract import Place
-from ..models.embedded import EmbeddedModel
-from ..models.embedded_codec import EmbeddedCodec
 from ..runtime import Runtime
-from .tasks import Recipe, Sample, SamplePlan, plan_step, stacked
+from .objective import Batch, Encode, Objective, fastest_attention, plain_encode
+from .optimizers import adamw, muon_and_adamw
+from .settings import TrainSettings, differences, made_with
+from .tasks import Recipe, Sample, SamplePlan, plan_step
+from .workers import Workers
 
-CODEC_STRIDE = 4
+__all__ = ["CHECKPOINT", "LOG", "Learner", "Source", "TrainSettings", "Trainer"]
+
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 Source = Callable[[SamplePlan], Sample]
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """How the weights are moved. The learning rate rises over `warmup` steps, stays, and from `decay_from` (a share of
-    `total_steps`) on falls to zero along a cosine. `last_time_share` of the samples are trained at the last time,
-    where nothing but noise is left; `outside` is the weight of what needs no edit in the loss."""
+class Learner(Protocol):
+    """A model in training: a CogVideoX transformer and its text. `parts` are the modules that may be trained, by name;
+    `encode` gives the embeddings [B, tokens, channels] of texts."""
 
-    seed: int = 0
-    total_steps: int = 100_000
-    learning_rate: float = 1.5e-3
-    warmup: int = 200
-    decay_from: float = 0.5
-    ema: float = 0.9995
-    outside: float = 0.1
-    last_time_share: float = 0.1
-    clip_gradients: float = 1.0
-    bf16: bool = True
-    save_every: int = 500
+    @property
+    def transformer(self) -> nn.Module: ...
 
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
-        decay = max(0.0, step / self.total_steps - self.decay_from) / (1 - self.decay_from)
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay)))
+    @property
+    def parts(self) -> dict[str, nn.Module]: ...
 
-    def ema_at(self, step: int) -> float:
-        """How much of the mean of the weights is kept in a step; little at first, when they change fast."""
-        return min(self.ema, (1 + step) / (10 + step))
+    def encode(self, texts: Sequence[str]) -> Tensor: ...
 
 
-class Trainer:
+M = TypeVar("M", bound=Learner)
+
+
+class Trainer(Generic[M]):
     """Trains `model` in place, with `averaged` beside it: the weights to be used. Files go to `folder`."""
 
     def __init__(
         self,
-        model: EmbeddedModel,
-        codec: EmbeddedCodec,
+        model: M,
+        vae: nn.Module,
         source: Source,
         folder: str | Path,
         recipe: Recipe | None = None,
         settings: TrainSettings | None = None,
+        *,
+        adapter: CogVideoXAdapter | None = None,
+        encode: Encode | None = None,
+        workers: Workers | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Goes on from the checkpoint in `folder` if there is one.
 
-        Raises ValueError when that was trained with another recipe or other settings.
+        `adapter` is the embedded model's by default; `encode` replaces the `vae`, for instance by a cache before it;
+        `about` is what else must be the same when a run goes on. Raises ValueError when nothing wants a gradient, a
+        step has fewer samples than there are processes, or the checkpoint is damaged or was trained with another recipe
+        or other settings.
         """
-        self.model, self.codec, self.source = model, codec, source
-        self.folder, self.recipe, self.settings = Path(folder), recipe or Recipe(), settings or TrainSettings()
-        self.averaged = copy.deepcopy(model)
-        self.step = 0
         config: Any = model.transformer.config
-        self._adapter: CogVideoXAdapter = vivid(config, "pool", CODEC_STRIDE)
-        self._schedule = schedulers.make(self._adapter.traits.schedule, "ddim")
-        self._weights = [parameter for module in model.parts.values() for parameter in module.parameters()]
-        self._optimizer = torch.optim.AdamW(self._weights, lr=self.settings.learning_rate, betas=(0.9, 0.99))
-        for module in model.parts.values():
-            module.train().requires_grad_(True)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model, self.source, self.workers = model, source, workers or Workers()
+        self.folder, self.recipe, self.settings = Path(folder), recipe or Recipe(), settings or TrainSettings()
+        _check_share(self.recipe, self.workers)
+        self.step = 0
+        self.losses: list[float] = []  # of all steps
+        self._about = dict(about or {})
+        adapter = adapter or vivid(config, "pool", EMBEDDED_STRIDE)
+        encode = encode or plain_encode(adapter, vae, Place(self.workers.device))
+        self._objective = Objective(adapter, encode, self.settings.outside, self.settings.last_time_share)
+        self._weights = [weight for module in model.parts.values() for weight in module.parameters()]
+        frozen = [weight for weight in self._weights if not weight.requires_grad]
+        self._weights = [weight for weight in self._weights if weight.requires_grad]
+        if not self._weights:
+            raise ValueError("Training: no weight of the model wants a gradient; call requires_grad_ on what to train.")
+        # What is frozen is shared: a base of many gigabytes must not be there twice.
+        self.averaged: M = copy.deepcopy(model, {id(weight): weight for weight in frozen})
+        self._optimizers = self._made_optimizers()
+        self._prepare()
         if (self.folder / CHECKPOINT).exists():
             self._resume()
 
     def train(self, steps: int, runtime: Runtime | None = None) -> float:
         """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
 
-        Each counts one on `runtime`, and a cancel there leaves the last checkpoint. Raises ValueError, with the step
-        and its samples, when the loss is no number.
+        Each counts one on `runtime`; a cancel there leaves a checkpoint of all that is done. Raises ValueError, with
+        the step and its samples, when the loss is no number; the last checkpoint is kept then.
         """
         runtime = runtime or Runtime()
-        steps = min(steps, self.settings.total_steps - self.step)
+        steps = max(0, min(steps, self.settings.total_steps - self.step))
         runtime.begin(steps)
-        losses = []
+        losses: list[float] = []
         for _ in range(steps):
-            losses.append(self._one_step())
+            with self._saved_when_stopped(bool(losses)):
+                loss, size, samples = self._gradients()
+            self._check(loss, size, samples)
+            self._move()
+            losses.append(loss)
+            self.losses.append(loss)
             if self.step % self.settings.save_every == 0:
                 self.save()
-                self._log(sum(losses[-self.settings.save_every :]) / len(losses[-self.settings.save_every :]))
-            runtime.advance()
+                recent = losses[-self.settings.save_every :]
+                self._log(sum(recent) / len(recent))
+            with self._saved_when_stopped():
+                runtime.advance()
         if steps > 0:
             self.save()
         return sum(losses) / len(losses) if losses else math.nan
 
     def save(self) -> None:
         """Write the checkpoint; never half of one."""
+        self._write()
+        self.workers.wait()
+
+    def _write(self) -> None:
+        if not self.workers.is_first:
+            return
         state = {
             "step": self.step,
-            "made_with": self._made_with(),
-            "optimizer": self._optimizer.state_dict(),
-            "model": {part: module.state_dict() for part, module in self.model.parts.items()},
-            "averaged": {part: module.state_dict() for part, module in self.averaged.parts.items()},
+            "losses": torch.tensor(self.losses),
+            "made_with": made_with(self.recipe, self.settings, self._about),
+            "optimizer": self._optimizers.state_dict(),
+            "model": {part: _trained(module) for part, module in self.model.parts.items()},
+            "averaged": {part: _trained(module) for part, module in self.averaged.parts.items()},
         }
         unfinished = self.folder / (CHECKPOINT + ".part")
         torch.save(state, unfinished)
         os.replace(unfinished, self.folder / CHECKPOINT)
 
-    def _one_step(self) -> float:
-        samples = [self.source(plan) for plan in plan_step(self.recipe, self.settings.seed, self.step)]
+    def _prepare(self) -> None:
+        for module in self.model.parts.values():
+            module.train()
+        if self.settings.checkpointing:
+            self.model.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _made_optimizers(self) -> Any:
+        rate, matrix_rate = self.settings.learning_rate, self.settings.matrix_rate
+        if matrix_rate:
+            return muon_and_adamw(self.model.parts.values(), rate, matrix_rate)
+        return adamw(self._weights, rate)
+
+    @contextmanager
+    def _saved_when_stopped(self, worth_it: bool = True) -> Iterator[None]:
+        """Where the weights are not being moved: whatever stops the run here, nothing of it is lost."""
+        try:
+            yield
+        except BaseException:
+            if worth_it:
+                self._write()  # the other processes may never come to wait for this one
+            raise
+
+    def _gradients(self) -> tuple[float, float, list[Sample]]:
+        """Those of the step, with its loss, their size before it was limited, and the samples of this process."""
+        plans = plan_step(self.recipe, self.settings.seed, self.step)
+        mine = slice(self.workers.rank, None, self.workers.count)
+        samples = [self.source(plan) for plan in plans[mine]]
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(self.step)
-        loss = self._loss(samples, generator)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"Training: the loss of step {self.step} is no number (samples "
-                f"{', '.join(one.id for one in samples)}); the last checkpoint is kept, so lower the learning rate "
-                "and train on from it."
-            )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._weights, self.settings.clip_gradients)
-        self._optimizer.step()
+        self._optimizers.zero_grad()
+        with torch.enable_grad():
+            batch = self._objective.batch(samples, generator, len(plans), mine, self.workers.device)
+            loss = float(self.workers.mean(self._backward(batch)))
+        self.workers.share_gradients(self._weights)
+        size = float(nn.utils.clip_grad_norm_(self._weights, self.settings.clip_gradients))
+        return loss, size, samples
+
+    def _check(self, loss: float, size: float, samples: list[Sample]) -> None:
+        if math.isfinite(loss) and math.isfinite(size):
+            return
+        raise ValueError(
+            f"Training: the {'gradient' if math.isfinite(loss) else 'loss'} of step {self.step} is no number (samples "
+            f"{', '.join(one.id for one in samples)}); the last checkpoint is kept, so lower the learning rate and "
+            "train on from it."
+        )
+
+    def _move(self) -> None:
+        self._optimizers.step(self.settings.rate_at(self.step))
         self._average()
         self.step += 1
-        return float(loss.detach())
 
-    def _loss(self, samples: list[Sample], generator: torch.Generator) -> Tensor:
-        """v-prediction, weighted by where the edit is (VIVID, equation 1, in the form CogVideoX was trained with)."""
-        frames, edit, captions = stacked(samples)
-        place = Place()
-        known = known_latents(edit, CODEC_STRIDE, pool=True)
-        clean = self._adapter.encode(frames, self.codec, place)
-        seen = self._adapter.encode(frames * (1 - edit[..., None]), self.codec, place)
-        noise = torch.randn(clean.shape, generator=generator)
-        times = torch.randint(0, 1000, (len(samples),), generator=generator)
-        last = torch.rand(len(samples), generator=generator) < self.settings.last_time_share
-        times = torch.where(last, 999, times)
-        noisy = self._schedule.add_noise(clean, noise, times)
-        wanted = self._schedule.get_velocity(clean, noise, times)
-        asked = torch.cat([noisy, known * self._adapter.scale, seen], dim=2)
-        config: Any = self.model.transformer.config
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
-            predicted = self.model.transformer(
-                hidden_states=asked,
-                encoder_hidden_states=self.model.encode(captions),
-                timestep=times,
-                image_rotary_emb=rotary_positions(config, clean.shape[1], *clean.shape[3:]),
-                return_dict=False,
-            )[0]
-        weight = self.settings.outside + (1 - self.settings.outside) * (1 - known)
-        return ((predicted.float() - wanted).square() * weight).mean() / weight.mean()
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of the mean over all processes' samples, some samples at a time; returns this one's part."""
+        at_once, device = self.settings.at_once or len(batch), batch.clean.device
+        whole = self.workers.mean(batch.weight.sum()) * batch.clean.shape[2]
+        total = torch.zeros((), device=device)
+        for start in range(0, len(batch), at_once):
+            part = batch.part(start, start + at_once)
+            with fastest_attention(part.clean):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16):
+                    text = self.model.encode(part.captions).to(device)
+                    loss = self._objective.loss(self.model.transformer, text, part) / whole
+                loss.backward()
+            total += loss.detach()
+        return total
 
     @torch.no_grad()
     def _average(self) -> None:
         kept = self.settings.ema_at(self.step)
-        for part, module in self.model.parts.items():
-            mean = self.averaged.parts[part].state_dict()
-            for name, tensor in module.state_dict().items():
-                if tensor.is_floating_point():
-                    mean[name].lerp_(tensor, 1 - kept)
+        for (_, mean), (_, weight) in zip(self._named(self.averaged), self._named(self.model)):
+            mean.lerp_(weight, 1 - kept)
+
+    @staticmethod
+    def _named(model: Learner) -> Iterator[tuple[str, Tensor]]:
+        for module in model.parts.values():
+            yield from ((name, weight) for name, weight in module.named_parameters() if weight.requires_grad)
 
     def _resume(self) -> None:
-        state = torch.load(self.folder / CHECKPOINT, map_location="cpu", weights_only=True)
-        if state["made_with"] != self._made_with():
+        file = self.folder / CHECKPOINT
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as fault:
+            raise ValueError(f"{file} is damaged or cut short; delete it to start the run again.") from fault
+        other = differences(state["made_with"], made_with(self.recipe, self.settings, self._about))
+        if other:
             raise ValueError(
-                f"{self.folder / CHECKPOINT} was trained with another recipe or other settings; use those, or train "
+                f"{file} was trained with another recipe or other settings ({', '.join(other)}); use those, or train "
                 "into another folder."
             )
-        self.step = state["step"]
-        self._optimizer.load_state_dict(state["optimizer"])
         for part, module in self.model.parts.items():
-            module.load_state_dict(state["model"][part])
-            self.averaged.parts[part].load_state_dict(state["averaged"][part])
-
-    def _made_with(self) -> str:
-        """Recipe and settings as text; how often is saved makes no difference."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key != "save_every"}
-        return json.dumps({"recipe": asdict(self.recipe), "settings": settings}, sort_keys=True)
+            _put(state["model"][part], module, file)
+            _put(state["averaged"][part], self.averaged.parts[part], file)
+        self._optimizers.load_state_dict(state["optimizer"])
+        self.step, self.losses = state["step"], state.get("losses", torch.zeros(0)).tolist()
 
     def _log(self, loss: float) -> None:
+        if not self.workers.is_first:
+            return
         line = {"step": self.step, "loss": round(loss, 5), "rate": self.settings.rate_at(self.step)}
         with open(self.folder / LOG, "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
+
+
+def _trained(module: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint needs of a module: not its frozen weights."""
+    return {name: one.detach() for name, one in module.state_dict(keep_vars=True).items() if one.requires_grad}
+
+
+def _put(tensors: Mapping[str, Tensor], module: nn.Module, file: Path) -> None:
+    missing = set(_trained(module)) - set(tensors)
+    if missing:
+        raise ValueError(
+            f"{file} lacks {len(missing)} of the weights that are trained ({sorted(missing)[0]}); it belongs to "
+            "another model, so train into another folder."
+        )
+    module.load_state_dict(dict(tensors), strict=False)
+
+
+def _check_share(recipe: Recipe, workers: Workers) -> None:
+    fewest = min(recipe.image_batch, recipe.video_batch)
+    if fewest < workers.count:
+        raise ValueError(
+            f"Training: {workers.count} processes train together, but a step has only {fewest} samples; raise the "
+            f"batch to {workers.count} or more, or start fewer processes."
+        )

@@ -1,0 +1,100 @@
+"""Latents kept on the disk: while only a transformer learns, the VAE needs to see each clip and each hole once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..editors.adapters.cogvideox import CogVideoXAdapter
+from ..editors.contract import Place
+
+KEPT = torch.float16
+NAME = "latents"
+Hold = Callable[[int, int, int, int], AbstractContextManager[None]]
+
+
+class LatentCache:
+    """A VAE that remembers: call it with frames_bfhwc in 0..1, get scaled latents_bfchw, float32 on the CPU.
+
+    Latents are known by what they were made from: the frames' content and `identity` (the VAE's). They are always
+    rounded to 16 bits, so that a run is the same whatever was kept. `max_bytes` bounds the folder; beyond it nothing
+    more is kept. `hold(batch, frames, height, width)` has the VAE ready; it is asked only when something is missing.
+    """
+
+    def __init__(
+        self,
+        adapter: CogVideoXAdapter,
+        vae: nn.Module,
+        place: Place,
+        identity: str,
+        folder: str | Path,
+        max_bytes: int = 20_000_000_000,
+        hold: Hold = lambda *size: nullcontext(),
+    ) -> None:
+        """Raises ValueError when the folder can't be made."""
+        self._adapter, self._vae, self._place, self._hold = adapter, vae, place, hold
+        self._begin = f"{identity}/{adapter.scale}/"
+        self._folder, self._left = made_folder(folder), max_bytes
+        self._left -= sum(file.stat().st_size for file in self._folder.iterdir() if file.is_file())
+        self.encoded = 0
+
+    def __call__(self, frames_bfhwc: Tensor) -> Tensor:
+        """Latents of every clip of a batch."""
+        keys = [self._key(frames) for frames in frames_bfhwc]
+        found = [self._kept(key) for key in keys]
+        missing = [index for index, latents in enumerate(found) if latents is None]
+        if missing:
+            with self._hold(1, *frames_bfhwc.shape[1:4]):
+                for index in missing:  # one by one: a VAE needs more room for a clip than a transformer
+                    found[index] = self._made(frames_bfhwc[index], keys[index])
+        return torch.stack([latents.float() for latents in found if latents is not None])
+
+    def _made(self, frames_fhwc: Tensor, key: str) -> Tensor:
+        latents = self._adapter.encode(frames_fhwc[None], self._vae, self._place)[0].to("cpu", KEPT)
+        self.encoded += 1
+        self._keep(key, latents)
+        return latents
+
+    def _key(self, frames_fhwc: Tensor) -> str:
+        content = hashlib.sha256(f"{self._begin}{tuple(frames_fhwc.shape)}".encode())
+        content.update(memoryview(frames_fhwc.contiguous().numpy()).cast("B"))
+        return content.hexdigest()
+
+    def _kept(self, key: str) -> Tensor | None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load((self._folder / key).read_bytes())[NAME]
+        except (OSError, SafetensorError, KeyError):  # not there, or half of it: it is made again
+            return None
+
+    def _keep(self, key: str, latents: Tensor) -> None:
+        from safetensors.torch import save
+
+        content = save({NAME: latents.contiguous()})
+        if len(content) > self._left:
+            return
+        unfinished = self._folder / f".{uuid.uuid4().hex}"
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, self._folder / key)
+            self._left -= len(content)
+        except OSError:  # a full disk: what can't be kept is made again
+            unfinished.unlink(missing_ok=True)
+
+
+def made_folder(folder: str | Path) -> Path:
+    """The folder, made if it was not there. Raises ValueError, in one sentence, when it can't be."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ValueError(f"{folder}: the folder can't be made ({fault.strerror}); choose another one.") from fault
+    return Path(folder)

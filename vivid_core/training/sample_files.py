@@ -1,0 +1,182 @@
+"""The index of a dataset: which clip, which mask, which captions; read, and written one sample at a time.
+
+`index.jsonl` holds one JSON object a line:
+
+    {"name": "rabbit", "clip": "clips/rabbit.mp4", "mask": "masks/rabbit.mp4", "task": "entity",
+     "captions": {"short": "a fox", "medium": "a red fox", "long": "a red fox walking to the left"}}
+
+Paths count from the folder of the index. `clip` and `mask` are video files, images, folders of images, or a safetensors
+file with both. `task` is "entity" (the mask shows something, and the captions say what) or "deletion" (the mask lies on
+plain background). Shorter captions may stand for missing longer ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import check_not_empty, checked_frames, checked_mask_for
+from ..video.writing import write_video
+from .latent_cache import made_folder
+from .media import FRAMES, MASK
+from .tasks import DELETION, ENTITY
+from .world.words import CAPTION_LENGTHS
+
+INDEX = "index.jsonl"
+TASKS = (ENTITY, DELETION)
+NAME = re.compile(r"[\w][\w .-]{0,99}")
+FPS = 24  # nothing depends on it; players need one
+LOSSLESS, LOOKS_SO = 0, 17  # x264's quality, of masks and of clips
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One line of the index. `where` names it in messages; `captions` has all three lengths, or none for deletions."""
+
+    name: str
+    clip: Path
+    mask: Path
+    task: str
+    captions: Mapping[str, str]
+    where: str
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The samples of `folder`/index.jsonl.
+
+    Raises ValueError, in one sentence with file and line, for what is no sample.
+    """
+    file = folder / INDEX
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{file} can't be read ({fault}); save the samples again.") from fault
+    entries = [_entry(folder, line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not entries:
+        raise ValueError(f"{file} names no samples; add some with Save Training Sample.")
+    return entries
+
+
+def write_sample(
+    folder: str | Path,
+    name: str,
+    frames_fhwc: Tensor,
+    mask_fhw: Tensor,
+    captions: Sequence[str] = ("", "", ""),
+    task: str = ENTITY,
+    exact: bool = False,
+    notes: list[str] | None = None,
+) -> Path:
+    """Add a sample to the dataset in `folder`, which is made if need be; one of the same name is replaced.
+
+    `captions` are short, medium and long; an empty one is the nearest shorter one, or else the shortest there is. With
+    `exact` every pixel is kept (one safetensors file, 8 bits a channel), without it the clip is a small video file.
+    Returns the index. Raises ValueError, in one sentence, for anything that can't be trained on.
+    """
+    told = _told(captions, task)
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"Save Training Sample: got the name {name!r}; use up to 100 letters, digits, spaces, points, - and _, "
+            "with a letter or digit first."
+        )
+    frames = checked_frames(frames_fhwc, "Save Training Sample", notes)
+    mask = (checked_mask_for(mask_fhw, frames, "Save Training Sample, mask", notes) > 0.5).float()
+    check_not_empty(mask, "Save Training Sample")
+    folder = made_folder(folder)
+    paths = _write_exactly(folder, name, frames, mask) if exact else _write_videos(folder, name, frames, mask, notes)
+    _add_line(folder, {"name": name, **paths, "task": task, **({"captions": told} if told else {})})
+    return folder / INDEX
+
+
+def free_name(folder: str | Path) -> str:
+    """A name that no sample of a dataset has: "sample 0001" and so on."""
+    file = Path(folder) / INDEX
+    taken = {_name_of(line) for line in file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
+    return next(name for number in count(1) if (name := f"sample {number:04}") not in taken)
+
+
+def _told(captions: Sequence[str], task: str) -> dict[str, str]:
+    """All three captions. Raises ValueError when there is none, though something must appear."""
+    if task not in TASKS:
+        raise ValueError(f"Training sample: got the task {task!r}; choose {' or '.join(TASKS)}.")
+    if task == DELETION:
+        return {}
+    given = [caption.strip() for caption in captions]
+    if not any(given):
+        raise ValueError(
+            "Training sample: there is no caption; say in a few words what is inside the mask, such as "
+            '"a red fox", for it is by this text that it will be made.'
+        )
+    nearest = next(caption for caption in given if caption)
+    told = {}
+    for length, caption in zip(CAPTION_LENGTHS, given):
+        nearest = caption or nearest
+        told[length] = nearest
+    return told
+
+
+def _write_exactly(folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tensor) -> dict[str, str]:
+    from safetensors.torch import save_file
+
+    path = made_folder(folder / "samples") / f"{name}.safetensors"
+    unfinished = path.with_name(path.name + ".part")
+    levels = (frames_fhwc * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
+    save_file({FRAMES: levels, MASK: (mask_fhw * 255).to(torch.uint8).contiguous()}, unfinished)
+    os.replace(unfinished, path)
+    return dict.fromkeys(("clip", "mask"), path.relative_to(folder).as_posix())
+
+
+def _write_videos(
+    folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tensor, notes: list[str] | None
+) -> dict[str, str]:
+    clip, mask = (made_folder(folder / kind) / f"{name}.mp4" for kind in ("clips", "masks"))
+    write_video(clip, iter(frames_fhwc), FPS, crf=LOOKS_SO, notes=notes)
+    write_video(mask, (mask_hw[..., None].expand(-1, -1, 3) for mask_hw in mask_fhw), FPS, crf=LOSSLESS)
+    return {"clip": clip.relative_to(folder).as_posix(), "mask": mask.relative_to(folder).as_posix()}
+
+
+def _add_line(folder: Path, line: Mapping[str, Any]) -> None:
+    """Put a line into the index, in place of one of the same name; never half an index."""
+    file = folder / INDEX
+    before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    kept = [one for one in before if one.strip() and _name_of(one) != line["name"]]
+    unfinished = file.with_name(INDEX + ".part")
+    unfinished.write_text("\n".join([*kept, json.dumps(line, ensure_ascii=False)]) + "\n", encoding="utf-8")
+    os.replace(unfinished, file)
+
+
+def _name_of(line: str) -> str | None:
+    try:
+        return json.loads(line).get("name")
+    except (ValueError, AttributeError):  # somebody's broken line stays, to be named when it is read
+        return None
+
+
+def _entry(folder: Path, line: str, where: str) -> Entry:
+    try:
+        told = json.loads(line)
+    except ValueError as fault:
+        raise ValueError(f"{where} is no JSON ({fault}); write one JSON object a line.") from fault
+    if not isinstance(told, dict) or not isinstance(told.get("clip"), str) or not isinstance(told.get("mask"), str):
+        raise ValueError(f'{where} must be an object with "clip" and "mask" as paths; add what is missing.')
+    captions = told.get("captions", told.get("caption", ""))
+    if isinstance(captions, str):
+        captions = {"short": captions}
+    lengths = [captions.get(length, "") for length in CAPTION_LENGTHS] if isinstance(captions, dict) else [None]
+    if not all(isinstance(caption, str) for caption in lengths):
+        raise ValueError(f'{where}: "captions" must be an object of texts, {", ".join(CAPTION_LENGTHS)}; correct it.')
+    task = told.get("task", ENTITY)
+    try:
+        whole = _told([str(caption) for caption in lengths], task)
+    except ValueError as fault:
+        raise ValueError(f"{where}: {fault}") from fault
+    return Entry(str(told.get("name", told["clip"])), folder / told["clip"], folder / told["mask"], task, whole, where)
