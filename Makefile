@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates train-embedded
+.PHONY: demo test bench env clean-env lint templates train-embedded claims ablations
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -34,3 +34,13 @@ templates:
 HOURS ?= 1
 train-embedded:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS)
+
+# What the embedded model holds of its claims, on held-out clips; ARGS="--model FILE --trials 16 --sheets FOLDER":
+claims:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(ARGS)
+
+# The paper's ablations: one run of STEPS steps an arm, resumable, then many sampling seeds; in output/ablations/:
+STEPS ?= 2000
+ablations:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.ablations output/ablations --steps $(STEPS) \
+		--results vivid_core/training/claims/ablations.json $(ARGS)
