@@ -5,12 +5,18 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .comfy_bridge.folders import register_folders
+from .cost import EstimateCost
 from .crop import CropSubject, StitchBack
+from .demo import DemoClip
+from .editing import EditKeyframe
+from .engine import EncodePrompt, LoadEngine
 from .keyframes import SetKeyframes
 from .masks import AugmentMask, RepairMask
 from .preview import PreviewPropagation
+from .propagation import EditVideo, PropagateEdit
 from .quality import Compare, MeasureEdit
 from .tracking import TrackMask, TrackToMask
+from .training import SaveSample, TrainLora
 
 NODES: list[type[io.ComfyNode]] = [
     TrackMask,
@@ -23,6 +29,15 @@ NODES: list[type[io.ComfyNode]] = [
     PreviewPropagation,
     MeasureEdit,
     Compare,
+    DemoClip,
+    LoadEngine,
+    EncodePrompt,
+    EditKeyframe,
+    PropagateEdit,
+    EditVideo,
+    EstimateCost,
+    SaveSample,
+    TrainLora,
 ]
 
 
@@ -33,4 +48,5 @@ class VividExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        register_folders()  # older cores never call on_load
         return NODES

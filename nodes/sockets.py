@@ -12,3 +12,6 @@ Keyframes = io.Custom("VIVID_KEYFRAMES")
 
 Stitch = io.Custom("VIVID_STITCH")
 """A vivid_core.video.crop.Stitch: where a crop was taken, to put it back exactly."""
+
+Engine = io.Custom("VIVID_ENGINE")
+"""A comfy_bridge.engine.ManagedEngine: models under ComfyUI's memory that edit by a mask, and their adapter."""

@@ -183,7 +183,12 @@ def _plain(self: Any, hidden: Tensor) -> Tensor:
 
 
 # transformers casts T5's activations to the dtype its last weight is stored in, which destroys them when that is fp8.
-_FEED_FORWARDS = {"T5DenseGatedActDense": _gated, "T5DenseActDense": _plain}
+_FEED_FORWARDS = {
+    "T5DenseGatedActDense": _gated,
+    "T5DenseActDense": _plain,
+    "UMT5DenseGatedActDense": _gated,
+    "UMT5DenseActDense": _plain,
+}
 
 
 @functools.cache

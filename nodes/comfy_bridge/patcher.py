@@ -133,12 +133,13 @@ def _detached(patcher: Any, unpatch_all: bool = True, *_: Any) -> None:
             _recall(vars(module), patcher.load_device, patcher.offload_device)
 
 
-def _recall(attributes: dict[str, Any], device: torch.device, home: torch.device) -> None:
-    """Take home what a module keeps in plain attributes and in dictionaries (positions, tables for a size)."""
-    for key, value in attributes.items():
+def _recall(kept: dict[Any, Any] | list[Any], device: torch.device, home: torch.device) -> None:
+    """Take home what a module keeps in plain attributes, in dictionaries and lists (positions, tables for a size, what
+    Wan's VAE remembers of a clip that was cancelled)."""
+    for key, value in list(kept.items() if isinstance(kept, dict) else enumerate(kept)):
         if isinstance(value, torch.Tensor) and value.device == device:
-            attributes[key] = value.to(home)
-        elif type(value) is dict and key not in ("_parameters", "_buffers", "_modules"):
+            kept[key] = value.to(home)
+        elif type(value) in (dict, list) and key not in ("_parameters", "_buffers", "_modules"):
             _recall(value, device, home)
 
 

@@ -38,6 +38,7 @@ class ComfyRuntime(Runtime):
         self._last_preview = 0.0
         self._models = {id(model.module): model for model in models}
         self._latent_format = latent_format
+        self._previewer: Any = None
 
     def begin(self, total: int) -> None:
         super().begin(total)
@@ -78,8 +79,17 @@ class ComfyRuntime(Runtime):
         if self._latent_format is None:
             return None
         latent_bcfhw = latent_cfhw()[None]
-        previewer = latent_preview.get_previewer(latent_bcfhw.device, self._latent_format)
-        return None if previewer is None else previewer.decode_latent_to_preview_image("JPEG", latent_bcfhw)
+        if self._previewer is None:  # it may have weights of its own, to be read once for a run
+            self._previewer = latent_preview.get_previewer(latent_bcfhw.device, self._latent_format)
+        shown = self._previewer
+        return None if shown is None else shown.decode_latent_to_preview_image("JPEG", latent_bcfhw)
+
+
+class Uncounted(Runtime):
+    """For work before a run, too quick for the bar: what it counts is not shown, but a cancel arrives."""
+
+    def advance(self, *_: Any, **__: Any) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def say(notes: Iterable[str]) -> None:

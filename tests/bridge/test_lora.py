@@ -62,6 +62,19 @@ def with_alpha(tensors: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
     return tensors | {f"{name}.alpha": torch.tensor(alpha) for name in names}
 
 
+def changes_of(layer: nn.Module) -> dict[str, Tensor]:
+    """A random change of a layer as a LoRA file holds it: two matrices, or the whole difference of what is small."""
+    generator = torch.Generator().manual_seed(5)
+    weight, bias = (getattr(layer, name, None) for name in ("weight", "bias"))
+    changes = {} if bias is None else {"diff_b": torch.randn(bias.shape, generator=generator) * 0.1}
+    if weight is not None and weight.ndim == 1:
+        changes["diff"] = torch.randn(weight.shape, generator=generator) * 0.1
+    if weight is not None and weight.ndim == 2:
+        changes["lora_down.weight"] = torch.randn(4, weight.shape[1], generator=generator) * 0.1
+        changes["lora_up.weight"] = torch.randn(weight.shape[0], 4, generator=generator) * 0.1
+    return changes
+
+
 @pytest.mark.usefixtures("comfy_base")
 class TestLora:
     def test_in_fp32_it_is_what_peft_merges(self) -> None:
@@ -137,6 +150,31 @@ class TestLora:
         strangers = {"elsewhere.lora_A.weight": torch.zeros(4, 8), "elsewhere.lora_B.weight": torch.zeros(8, 4)}
         model = bridge("lora").with_lora(managed(), tensors | strangers, 0.7, name="style.safetensors")
         assert model.notes == [f"style.safetensors: {updates} of {updates + 1} updates in use at strength 0.7."]
+
+    @pytest.mark.parametrize("form", ["diffusion_model.{name}", "lora_unet_{flat}"])
+    def test_wans_own_names_mean_the_same_layers(self, form: str) -> None:
+        from vivid_core.models.wan_names import own_layer
+
+        wan = tiny.BY_NAME["wan_vace"]
+        base = bridge("patcher").manage(wan.make(), role="denoiser")
+        theirs: dict[str, Tensor] = {}
+        own: dict[str, Tensor] = {}
+        updates = 0
+        for name, layer in base.module.named_modules():
+            changes = changes_of(layer)
+            updates += len(changes) - ("lora_down.weight" in changes)
+            written = form.format(name=own_layer(name), flat=own_layer(name).replace(".", "_"))
+            theirs |= {f"{name}.{kind}": tensor for kind, tensor in changes.items()}
+            own |= {f"{written}.{kind}": tensor for kind, tensor in changes.items()}
+        patched = [bridge("lora").with_lora(base, tensors, 0.5) for tensors in (theirs, own)]
+        assert updates > 100
+        for model in patched:
+            assert model.notes == [f"LoRA: {updates} of {updates} updates in use at strength 0.5."]
+        results = []
+        for model in (*patched, base):
+            with torch.inference_mode(), bridge("memory").loaded(model):
+                results.append(wan.run(model.module, model.compute_dtype, CPU))
+        assert torch.equal(results[0], results[1]) and not torch.allclose(results[0], results[2], atol=1e-3)
 
     @pytest.mark.parametrize("shape", ["another name", "another size"])
     def test_a_lora_for_another_model_is_refused(self, shape: str) -> None:

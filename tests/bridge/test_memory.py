@@ -163,6 +163,30 @@ def test_an_unloaded_model_leaves_nothing_on_the_device_and_can_come_back(
     assert torch.equal(managed.run(), first)
 
 
+def test_what_a_cancelled_run_left_in_a_model_is_unloaded_too(
+    bridge: Any, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    before = allocated_so_far(accelerator)
+    model = BY_NAME["wan_vae"]
+    managed = Managed(bridge, accelerator, model, model.make(), torch.float32)
+    managed.give_room_for(1.2)
+    first = managed.run()
+
+    def cancelled(*_: Any, **__: Any) -> None:
+        raise comfy.model_management.InterruptProcessingException
+
+    with monkeypatch.context() as patch:  # the encoder remembers the last frames, the decoder the latents
+        patch.setattr(managed.module.decoder.norm_out, "forward", cancelled)
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            managed.run()
+    assert any(isinstance(kept, torch.Tensor) for kept in managed.module._feat_map)
+    comfy.model_management.unload_all_models()
+    assert managed.on_device() == 0 and accelerator.allocated() == before
+    assert torch.equal(managed.run(), first)
+
+
 @each_model
 @pytest.mark.parametrize("share", [1.2, 0.35])
 def test_a_model_nobody_holds_is_gone_at_once(

@@ -46,12 +46,33 @@ def test_left_to_comfyui_it_is_what_comfyui_says(accelerator: Accelerator) -> No
     assert choose("auto", role="vae").storage == management.vae_dtype(CPU, [torch.bfloat16, torch.float32])
 
 
+@pytest.mark.parametrize("choice", ["auto", "fp16", "bf16", "fp8_e4m3fn"])
+def test_a_text_encoder_computes_in_fp32_however_it_is_kept(accelerator: Accelerator, choice: str) -> None:
+    precision = choose(choice, role="text_encoder", device=accelerator.device)
+    kept = {"auto": torch.bfloat16, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8_e4m3fn": torch.float8_e4m3fn}
+    assert (precision.storage, precision.compute, precision.note) == (kept[choice], torch.float32, "")
+
+
+@pytest.mark.parametrize("storage", [torch.bfloat16, torch.float8_e4m3fn])
+def test_wans_norms_times_and_modulation_stay_in_fp32_as_in_diffusers(storage: torch.dtype) -> None:
+    module = tiny.BY_NAME["wan_vace"].make(torch.bfloat16)
+    wide = bridge("precision").kept_in_fp32(module)
+    assert set(wide) >= set(tiny.WAN_IN_FP32)
+    stored = bridge("precision").Precision(storage, torch.bfloat16).stored(module.state_dict(), wide)
+    expected = tiny.BY_NAME["wan_vace"].make().state_dict()
+    for key, tensor in stored.items():
+        assert (tensor.dtype == torch.float32) == bool(set(wide) & set(key.split("."))), key
+        assert tensor.dtype != torch.float32 or torch.allclose(tensor, expected[key], rtol=0.01), key
+    for name in ("cogvideox", "t5", "wan_vae"):
+        assert bridge("precision").kept_in_fp32(tiny.BY_NAME[name].make()) == ()
+
+
 def test_an_unknown_choice_is_refused() -> None:
     with pytest.raises(ValueError, match="got 'int4'; use one of auto, fp32"):
         choose("int4")
 
 
-@pytest.mark.parametrize("name", ["cogvideox", "wan_vace", "unet_motion", "unet2d", "t5"])
+@pytest.mark.parametrize("name", ["cogvideox", "wan_vace", "unet_motion", "unet2d", "t5", "umt5"])
 def test_in_fp8_only_matrices_inside_blocks_are_kept(name: str) -> None:
     weights = tiny.BY_NAME[name].make(torch.bfloat16).state_dict()
     precision = bridge("precision").Precision(torch.float8_e4m3fn, torch.bfloat16)

@@ -18,7 +18,7 @@ from vivid_core.editors.contract import Traits
 from vivid_core.training.dataset import Dataset, open_dataset
 from vivid_core.training.draws import Draws
 from vivid_core.training.pasting import LEAST_BACKGROUND, background_share, pasted_mask
-from vivid_core.training.sample_files import INDEX, write_sample
+from vivid_core.training.sample_files import INDEX, index_lines, write_sample
 from vivid_core.training.tasks import DELETION, ENTITY, Recipe, SamplePlan, plan_step
 from vivid_core.training.world.words import DELETION_CAPTION
 
@@ -87,6 +87,16 @@ def test_the_same_name_replaces_and_missing_captions_are_the_nearest(tmp_path: P
     told = [data(replace(PLAN, caption_length=length)).caption for length in ("short", "medium", "long")]
     assert len(data.entries) == 1 and told == ["medium"] * 3
     assert data.captions == {"medium", DELETION_CAPTION, ""}
+
+
+def test_a_caption_may_hold_any_line_break_that_unicode_knows(tmp_path: Path) -> None:
+    write_sample(tmp_path, "one", frames(), mask(), ("a red\u2028fox\x85", "", ""), exact=True)
+    write_sample(tmp_path, "two", frames(), mask(), ("a fox\nin\rsnow", "", ""), exact=True)
+    assert [entry.captions["short"] for entry in open_dataset(tmp_path, TRAITS).entries] == [
+        "a red\u2028fox",
+        "a fox\nin\rsnow",
+    ]
+    assert len(index_lines(tmp_path)) == 2
 
 
 def test_keyframes_and_dropped_texts_follow_the_plan(tmp_path: Path) -> None:

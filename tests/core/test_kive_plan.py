@@ -122,8 +122,23 @@ def test_the_length_of_a_window_is_fitted_to_the_model() -> None:
 
 
 @pytest.mark.parametrize(
+    ("window", "overlap", "advice"),
+    (
+        (4, 1, "windows of at least 5 frames, or a smaller overlap"),
+        (5, 6, "windows of at least 9 frames, or a smaller overlap"),
+        (None, 9, "use a smaller overlap"),
+    ),
+)
+def test_windows_too_short_for_their_overlap_are_told_how_long_they_must_be(
+    window: int | None, overlap: int, advice: str
+) -> None:
+    with pytest.raises(ValueError, match=f"overlap of {overlap} frames .*{advice}"):
+        plan(20, traits(), window=window, overlap=overlap)
+
+
+@pytest.mark.parametrize(
     ("wrong", "sentence"),
-    (({"keys": [9]}, "keyframe is set on frame 9"), ({"cuts": [12]}, "shot cut"), ({"overlap": 9}, "overlap of 9")),
+    (({"keys": [9]}, "keyframe is set on frame 9"), ({"cuts": [12]}, "shot cut"), ({"overlap": -1}, "overlap of -1")),
 )
 def test_what_cannot_be_planned_is_said(wrong: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):

@@ -28,7 +28,7 @@ from vivid_core.models.family import from_diffusers
 from vivid_core.models.files import TensorInfo, WeightFiles, open_weights, read_tensors
 
 BY_NAME = {family.name: family for family in FAMILIES}
-BUILT = [model for model in tiny.MODELS if model.name != "sam2"]
+BUILT = [model for model in tiny.MODELS if model.name != "sam2"]  # has no config.json of its own: test_sam2_models.py
 FAMILY_OF = {"t5": "t5_encoder"}  # the harness calls it otherwise
 CPU = torch.device("cpu")
 INFERRED = ("cogvideox", "cogvideox_vae", "t5_encoder", "umt5", "wan_vace", "wan_vae")
@@ -538,13 +538,6 @@ def test_the_wrong_family_is_named_with_the_right_one_and_where_to_get_it(tmp_pa
     assert "needs a CogVideoX transformer or a Wan VACE transformer" in text
 
 
-def test_sam2_is_known_in_its_original_file_and_not_built_yet(tmp_path):
-    torch.save({"model": tiny.BY_NAME["sam2"].make().state_dict()}, tmp_path / "sam2.1_hiera_tiny.pt")
-    files = open_weights(tmp_path / "sam2.1_hiera_tiny.pt")
-    family = check_family(files, {"sam2"})
-    assert "can't be loaded by this version" in refusal("A SAM 2 model", empty, family, family.config(files))
-
-
 @pytest.mark.parametrize(
     "keys, what",
     [
@@ -553,6 +546,7 @@ def test_sam2_is_known_in_its_original_file_and_not_built_yet(tmp_path):
         (["transformer_blocks.0.attn1.to_q.lora_A.weight"], "a LoRA and no model"),
         (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA and no model"),
         (["down_blocks.0.motion_modules.0.proj_in.weight"], "without their U-Net"),
+        (["vision_encoder.backbone.patch_embed.projection.weight"], "SAM 2 model in transformers' layout"),
     ],
 )
 def test_what_is_often_chosen_by_mistake_is_recognised(keys, what):

@@ -50,6 +50,15 @@ def test_frames_not_set_are_empty_and_score_zero():
     assert [bool(mask.any()) for mask in track.masks()] == [False, False, True, False]
 
 
+def test_a_builder_takes_over_an_object_of_another_track():
+    track = Track.pack(random_masks(2, 3, 5, 11), (4, 9), scores=torch.rand(2, 3))
+    builder = TrackBuilder([9, 2], 3, 5, 11)
+    builder.keep(track, 9)
+    kept = builder.build(memory="anything")
+    assert torch.equal(kept.masks([9]), track.masks([9])) and torch.equal(kept.scores[0], track.scores[1])
+    assert not kept.masks([2]).any() and kept.memory == "anything"
+
+
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
@@ -63,6 +72,8 @@ def test_frames_not_set_are_empty_and_score_zero():
         (lambda t: Track.pack(torch.zeros(1, 2, 4, 5), (1, 2)), "must agree"),
         (lambda t: TrackBuilder([1, 1], 2, 3, 4), "its own"),
         (lambda t: TrackBuilder([1], 2, 3, 4).set(1, 0, torch.zeros(3, 5)), "resize the mask"),
+        (lambda t: TrackBuilder([1], 2, 4, 5).keep(t, 1), "of the same clip"),
+        (lambda t: TrackBuilder([3], 3, 4, 5).keep(t, 3), "got 3, but this track has"),
     ],
 )
 def test_an_impossible_request_gets_one_sentence(ask, says):

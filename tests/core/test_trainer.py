@@ -100,9 +100,25 @@ def test_half_a_checkpoint_is_named_and_left_alone(tmp_path: Path, share: float)
     file = tmp_path / "checkpoint.pt"
     half = file.read_bytes()[: int(share * file.stat().st_size)]
     file.write_bytes(half)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or cut short; delete it"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this trainer; delete it"):
         trainer(tmp_path)
     assert file.read_bytes() == half
+
+
+def test_a_checkpoint_of_something_else_is_named_and_left_alone(tmp_path: Path) -> None:
+    trainer(tmp_path).save()
+    file = tmp_path / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    state["model"]["transformer"]["proj_out.weight"] = torch.zeros(1)
+    torch.save(state, file)
+    with pytest.raises(
+        ValueError, match=r"lacks 1 of the weights that are trained, or has them in another size \(proj_out"
+    ):
+        trainer(tmp_path)
+    torch.save({"step": 1}, file)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this trainer; delete it"):
+        trainer(tmp_path)
+    assert torch.load(file, weights_only=True) == {"step": 1}
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_its_samples(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from vivid_core.training.adapter_training import (
     check_trainable,
     save_trained,
 )
+from vivid_core.training.bases import load_base
 from vivid_core.training.dataset import open_dataset
 from vivid_core.training.latent_cache import LatentCache
 from vivid_core.training.new_shape import write_new_shape
@@ -264,6 +265,41 @@ def test_the_cache_encodes_each_clip_once_and_mends_what_is_damaged(tmp_path: Pa
     assert torch.equal(mended(clips), made) and mended.encoded == 1
     assert torch.equal(other(clips), made) and other.encoded == 2
     assert len(list(tmp_path.iterdir())) == 2  # no room was given to the other
+
+
+def test_several_processes_together_keep_no_more_than_the_cache_may_hold(tmp_path: Path) -> None:
+    base = engine()
+    adapter: Any = base.adapter
+    clips = torch.rand(4, 1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
+
+    def cache(folder: Path, most: int, processes: int) -> LatentCache:
+        return LatentCache(adapter, base.vae, base.vae_place, "vae", folder, most, processes=processes)
+
+    cache(tmp_path / "one", 10**9, 1)(clips[:1])
+    each = sum(file.stat().st_size for file in (tmp_path / "one").iterdir())
+    together = [cache(tmp_path / "shared", 2 * each, 2) for _ in range(2)]
+    for one, part in zip(together, clips.split(2)):
+        one(part)
+    assert len(list((tmp_path / "shared").iterdir())) == 2
+
+
+def test_latents_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+    base = engine()
+    adapter: Any = base.adapter
+    cache = LatentCache(adapter, base.vae, base.vae_place, "vae", tmp_path)
+    clip = torch.full((1, 1, SIDE, SIDE, 3), float("nan"))
+    assert cache(clip).isnan().any() and not list(tmp_path.iterdir())
+
+
+def test_a_base_is_asked_where_it_is_trained(tmp_path: Path) -> None:
+    file, folder = tmp_path / "embedded.safetensors", diffusers_folder(tmp_path / "CogVideoX-tiny")
+    embedded.save(embedded.build(vocabulary(), 0), file, {})
+    gpu = torch.device("cuda", 0)
+    for model in (file, folder):
+        base = load_base(model, gpu)
+        assert [place.device for place in (base.place, base.vae_place, base.text_place)] == [gpu] * 3
+    resized, encoded = (load_base(folder, gpu, mask).identity for mask in ("resize", "vae"))
+    assert resized != encoded, "their checkpoints don't fit each other"
 
 
 def test_engines_and_settings_that_cant_be_trained_get_one_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""`make demo`: a real clip edited by the shipped workflows, in a real headless ComfyUI, into output/demo/.
+"""`make demo`: clips edited by the shipped workflows, in a real headless ComfyUI, into output/demo/.
 
-make demo                                        Big Buck Bunny: recolour the rabbit, remove the rock, paint it
+make demo                                        Big Buck Bunny: recolour the rabbit, remove the rock, paint it;
+                                                 and the embedded model in its world of plain shapes
 make demo VIDEO=clip.mp4 BOX=x,y,w,h [FRAME=n]   your clip: recolour and remove what is in the box on frame n
 """
 
@@ -18,7 +19,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.painting import paint_star
-from harness.prompts import Prompt, handing_out_the_keyframe, set_inputs, shipped, source_of, with_json_of_measures
+from harness.prompts import (
+    Prompt,
+    handing_out_the_keyframe,
+    ids_of,
+    set_inputs,
+    shipped,
+    source_of,
+    with_json_of_measures,
+)
 from harness.server import ROOT, Run, Server, saved_files
 
 OUTPUT = ROOT / "output" / "demo"
@@ -33,8 +42,8 @@ class Job:
 
     name: str
     workflow: str
-    box: str
-    frame: int
+    box: str = ""
+    frame: int = 0
     points: str = ""
     paint: bool = False
 
@@ -67,6 +76,17 @@ BUNNY = (
     Job("remove_rock", REMOVE, **ROCK),
     Job("paint_star_on_rock", EXTERNAL, **ROCK, paint=True),
 )
+WORLD = tuple(
+    Job(name, f"{workflow} (embedded model)")
+    for name, workflow in (
+        ("world_modify", "Modify an object"),
+        ("world_add", "Add an object"),
+        ("world_remove", "Remove an object"),
+        ("world_keyframe", "Edit a keyframe and propagate it"),
+        ("world_long_clip", "Edit a long clip"),
+        ("world_image", "Edit an image"),
+    )
+)
 
 
 def jobs() -> tuple[Path, tuple[Job, ...]]:
@@ -76,7 +96,7 @@ def jobs() -> tuple[Path, tuple[Job, ...]]:
         clip = os.environ.get("VIVID_CLIP")
         if not clip:
             sys.exit("This Python brings no demo clip: give one with make demo VIDEO=clip.mp4 BOX=x,y,w,h [FRAME=n].")
-        return Path(clip), BUNNY
+        return Path(clip), (*BUNNY, *WORLD)
     path = Path(video).expanduser()
     if not path.is_file():
         sys.exit(f"VIDEO={video} is no file; give the path of a video.")
@@ -91,6 +111,8 @@ def jobs() -> tuple[Path, tuple[Job, ...]]:
 def prepared(job: Job, clip: str) -> Prompt:
     """The shipped workflow in API form, with this job's clip, box and frame in it."""
     prompt = shipped(job.workflow)
+    if not ids_of(prompt, "LoadVideo"):
+        return prompt
     set_inputs(prompt, "LoadVideo", file=clip)
     set_inputs(prompt, "VividTrackMask", box=job.box, frame=job.frame, points=job.points)
     set_inputs(prompt, "ImageFromBatch", batch_index=job.frame)
@@ -99,8 +121,10 @@ def prepared(job: Job, clip: str) -> Prompt:
 
 
 def run_job(server: Server, job: Job, clip: str) -> dict[str, Any]:
-    """Run one job and put what it made into output/demo; returns its measures."""
-    prompt, shown = with_json_of_measures(prepared(job, clip))
+    """Run one job and put what it made into output/demo; returns its measures, none of a single image."""
+    prompt, shown = prepared(job, clip), ""
+    if ids_of(prompt, "VividMeasureEdit"):
+        prompt, shown = with_json_of_measures(prompt)
     if job.paint:
         first = finish(server.run(handing_out_the_keyframe(prompt)), job)
         (frame,) = (path for path in saved_files(server, first) if path.suffix == ".png")
@@ -108,7 +132,7 @@ def run_job(server: Server, job: Job, clip: str) -> dict[str, Any]:
         set_inputs(prompt, "LoadImage", image="painted_keyframe.png")
     run = finish(server.run(prompt, on_event=Progress(prompt)), job)
     collect(server, prompt, run, job)
-    return json.loads(run.outputs[shown]["text"][0])
+    return json.loads(run.outputs[shown]["text"][0]) if shown else {}
 
 
 class Progress:
@@ -141,10 +165,15 @@ def collect(server: Server, prompt: Prompt, run: Run, job: Job) -> None:
     }
     for key, output in run.outputs.items():
         kind = prompt[key]["class_type"]
-        if kind not in names or (kind == "SaveImage" and source_of(prompt, key, "images") != "VividCompare"):
+        if kind not in names:
             continue
+        name = names[kind]
+        if kind == "SaveImage" and source_of(prompt, key, "images") != "VividCompare":
+            if ids_of(prompt, "VividCompare"):
+                continue
+            name = f"{job.name}.png"
         for path in saved_files(server, Run("", outputs={key: output})):
-            shutil.copyfile(path, OUTPUT / names[kind])
+            shutil.copyfile(path, OUTPUT / name)
 
 
 def table(measures: dict[str, dict[str, Any]]) -> str:
@@ -168,14 +197,15 @@ def main() -> None:
             for job in todo:
                 print(f"{job.workflow}: {job.name}", flush=True)
                 start = time.monotonic()
-                measures[job.name] = run_job(server, job, name)
+                found = run_job(server, job, name)
+                measures |= {job.name: found} if found else {}
                 print(f"    done in {time.monotonic() - start:.0f} s", flush=True)
     (OUTPUT / "metrics.json").write_text(json.dumps(measures, indent=1) + "\n")
     print(
         f"\n{table(measures)}\n\nLook at {OUTPUT}: the edited videos, their comparisons (_compare.mp4), contact sheets"
     )
     print("(_sheet.png), measures over time (_measures.png) and metrics.json.")
-    if todo is BUNNY:
+    if BUNNY[0] in todo:
         print(f"Clip: {CREDIT}")
 
 

@@ -14,13 +14,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from harness.clips import write_clip
-from harness.demo import BUNNY, OUTPUT
+from harness.demo import BUNNY, OUTPUT, WORLD
 from harness.page import as_prompt, load_workflow, open_page, unknown_nodes
 from harness.prompts import API_FORMS
 from harness.server import Server
 
 WORKFLOWS = API_FORMS.parent
 WIDTH, MOMENT = 640, 0.62  # a thumbnail's width, and the part of the clip at which it is taken
+# Templates that make demo can't run show what their sister with the embedded model made.
+SISTERS = {
+    "Modify an object (CogVideoX-Fun)": "world_modify",
+    "Add an object (Wan VACE)": "world_add",
+    "Remove an object (Wan VACE)": "world_remove",
+    "Edit a keyframe and propagate it (Wan VACE)": "world_keyframe",
+    "Edit a long clip (CogVideoX-Fun)": "world_long_clip",
+    "Edit an image (CogVideoX-Fun)": "world_image",
+    "Train a LoRA (CogVideoX)": "world_modify",
+    "Train a LoRA (embedded model)": "world_modify",
+}
 
 
 def write_api_forms() -> None:
@@ -37,17 +48,25 @@ def write_api_forms() -> None:
 
 
 def write_thumbnails() -> None:
+    pictures = {job.workflow: job.name for job in (*BUNNY, *WORLD)} | SISTERS
+    for workflow, name in pictures.items():
+        image = picture_of(name)
+        image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+        image.save(WORKFLOWS / f"{workflow}.jpg", quality=88)
+
+
+def picture_of(name: str) -> Image.Image:
+    """What `make demo` made of a job: a moment of its comparison, or its picture."""
     import av
 
-    for job in BUNNY:
-        video = OUTPUT / f"{job.name}_compare.mp4"
-        if not video.exists():
-            sys.exit(f"{video} is not there: run make demo first.")
-        with av.open(str(video)) as container:
-            frames = list(container.decode(video=0))
-        image = frames[int(MOMENT * len(frames))].to_image()
-        image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-        image.save(WORKFLOWS / f"{job.workflow}.jpg", quality=88)
+    video, picture = OUTPUT / f"{name}_compare.mp4", OUTPUT / f"{name}.png"
+    if picture.exists():
+        return Image.open(picture).convert("RGB")
+    if not video.exists():
+        sys.exit(f"{video} is not there: run make demo first.")
+    with av.open(str(video)) as container:
+        frames = list(container.decode(video=0))
+    return frames[int(MOMENT * len(frames))].to_image()
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def shown_default(entry: Socket) -> str:
 def types_in(workflow: Path) -> set[str]:
     """The node types of a workflow in UI form, those inside its subgraphs too."""
     content = json.loads(workflow.read_text())
-    graphs = [content, *content.get("definitions", {}).get("subgraphs", [])]
+    graphs = [content, *(content.get("definitions") or {}).get("subgraphs", [])]
     return {node["type"] for graph in graphs for node in graph["nodes"]}
 
 

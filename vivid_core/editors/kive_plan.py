@@ -66,9 +66,11 @@ def plan(
     sees where the run has to arrive, has time to get there. Windows with nothing to make are left out, so a clip of
     keys alone needs none.
 
-    Raises ValueError as `plan_windows` and `window_length` do.
+    Raises ValueError when `overlap` leaves nothing new in a window, and as `plan_windows` and `window_length` do.
     """
     length = window_length(traits, window)
+    if overlap >= length:
+        raise ValueError(_too_short(traits, length, overlap))
     at = sorted(set(keys))
     # Checks all numbers at once, and gives the shots.
     plan_windows(frame_count, length, overlap, at, cuts, traits.frame_step)
@@ -111,6 +113,15 @@ def window_length(traits: Traits, window: int | None, notes: list[str] | None = 
 def describe(windows: Sequence[KiveWindow]) -> str:
     """The plan in words, one line for each window: its frames, its direction and what it is anchored on."""
     return "\n".join(f"Window {number}: {_described(one)}." for number, one in enumerate(windows, start=1))
+
+
+def _too_short(traits: Traits, length: int, overlap: int) -> str:
+    least = frame_rule(overlap + 1, traits.frame_step)
+    longer = f"windows of at least {least} frames, or " if least <= traits.longest else ""
+    return (
+        f"Window: an overlap of {overlap} frames leaves nothing new in windows of {length}; use {longer}a smaller "
+        "overlap."
+    )
 
 
 def _runs(first: int, end: int, keys: Sequence[int], ends_on_keys: bool) -> Iterator[tuple[int, int, bool, bool]]:

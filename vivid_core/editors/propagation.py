@@ -1,4 +1,4 @@
-"""What the weight-free editors return."""
+"""What the editors of clips return, with and without a model."""
 
 from __future__ import annotations
 

@@ -50,11 +50,7 @@ def track_by_flow(
     Raises ValueError when nothing is prompted, on an unknown direction, or as `Prompts.fitted` does.
     """
     runtime = runtime or Runtime()
-    if direction not in DIRECTIONS:
-        raise ValueError(f'Track Mask: got the direction "{direction}", but it must be one of {", ".join(DIRECTIONS)}.')
-    if not len(prompts):
-        raise ValueError("Track Mask: nothing is marked; draw a box or points on the object, or connect a mask.")
-    prompts = prompts.fitted(frames_fhwc)
+    prompts = checked_request(frames_fhwc, prompts, direction)
     count, height, width = frames_fhwc.shape[:3]
     runtime.begin(count * (1 + len(prompts.object_ids)))
     cuts = shot_cuts(frames_fhwc, runtime)
@@ -63,6 +59,15 @@ def track_by_flow(
     for object_id in prompts.object_ids:
         _track_object(frames_fhwc, prompts, object_id, cuts, direction, runtime, builder)
     return builder.build(cuts, prompts.frames)
+
+
+def checked_request(frames_fhwc: Tensor, prompts: Prompts, direction: str) -> Prompts:
+    """The prompts fitted to the clip. Raises ValueError as `track_by_flow` does."""
+    if direction not in DIRECTIONS:
+        raise ValueError(f'Track Mask: got the direction "{direction}", but it must be one of {", ".join(DIRECTIONS)}.')
+    if not len(prompts):
+        raise ValueError("Track Mask: nothing is marked; draw a box or points on the object, or connect a mask.")
+    return prompts.fitted(frames_fhwc)
 
 
 def _track_object(
@@ -90,13 +95,13 @@ def _track_object(
                 steps = 0
             else:
                 steps = 1
-            runtime.advance(steps, preview=partial(_spotlight, frames_fhwc[frame], mask))
+            runtime.advance(steps, preview=partial(spotlight, frames_fhwc[frame], mask))
             scores[frame] = score
             builder.set(object_id, frame, mask, score)
     runtime.advance(len(frames_fhwc) - len(scores))  # the given frames, and those that nothing reaches
 
 
-def _spotlight(image_hwc: Tensor, mask: Flags) -> Tensor:
+def spotlight(image_hwc: Tensor, mask: Flags) -> Tensor:
     """The frame with all but the object darkened."""
     return image_hwc * torch.from_numpy(np.where(mask, 1.0, 0.35).astype(np.float32))[..., None]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class Track:
 
     `packed` is uint8 [objects, F, H, ceil(W / 8)], rows packed from the left; `scores` is float32 [objects, F] in 0..1
     (0 = the object is lost there); `size` is (height, width); `cuts` are the first frames of new shots; `corrected`
-    are the frames whose mask the user gave.
+    are the frames whose mask the user gave; `memory` is what the tracker needs to correct the track later, if anything.
     """
 
     packed: Tensor
@@ -28,6 +29,7 @@ class Track:
     size: tuple[int, int]
     cuts: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
+    memory: Any = None
 
     @classmethod
     def pack(
@@ -140,7 +142,21 @@ class TrackBuilder:
         packed = self._packed[self.object_ids.index(object_id), frame]
         return np.unpackbits(packed, axis=1, count=self.size[1]).view(bool)
 
-    def build(self, cuts: Iterable[int] = (), corrected: Iterable[int] = ()) -> Track:
+    def keep(self, track: Track, object_id: int) -> None:
+        """Take over all masks and scores of an object of another track of the same clip.
+
+        Raises ValueError when the track doesn't have the object, or is of another size or length.
+        """
+        row, other = self.object_ids.index(object_id), track._rows([object_id])[0]
+        if track.packed.shape[1:] != self._packed.shape[1:] or track.size != self.size:
+            raise ValueError(
+                f"Track: got a track of {track.frame_count} frames of {track.size} for one of {self._packed.shape[1]} "
+                f"frames of {self.size} (height, width); both must be of the same clip."
+            )
+        self._packed[row] = track.packed[other].numpy()
+        self._scores[row] = track.scores[other]
+
+    def build(self, cuts: Iterable[int] = (), corrected: Iterable[int] = (), memory: Any = None) -> Track:
         """The finished track, without a copy: set nothing afterwards."""
         return Track(
             torch.from_numpy(self._packed),
@@ -149,4 +165,5 @@ class TrackBuilder:
             self.size,
             tuple(sorted(set(cuts))),
             tuple(sorted(set(corrected))),
+            memory,
         )

@@ -68,6 +68,11 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
         "choose the diffusers folder of the same model",
     ),
     (
+        _any("vision_encoder.backbone.", "vision_encoder.neck."),
+        "a SAM 2 model in transformers' layout, which this version can't take apart",
+        sam2.FAMILY.get_it,
+    ),
+    (
         _any("motion_modules."),
         "a set of motion modules without their U-Net",
         unet_motion.FAMILY.get_it,

@@ -173,7 +173,13 @@ def adapter_trainer(
         engine.vae, activations=engine.footprint.encode(*size)
     )
     cache = LatentCache(
-        adapter, engine.vae, engine.vae_place, f"{engine.identity}/vae", Path(folder) / LATENTS, hold=held
+        adapter,
+        engine.vae,
+        engine.vae_place,
+        f"{engine.identity}/vae",
+        Path(folder) / LATENTS,
+        hold=held,
+        processes=workers.count,
     )
     model = AdaptedModel(transformer, table, alpha, adapter.mask_encoding)
     about = {"base": engine.identity, "rank": rank, "family": FAMILY}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,16 @@ class DeviceRuntime(Runtime):
 
 
 def load_base(model: str | Path | None, device: torch.device, mask_encoding: str = "resize") -> Engine:
-    """The engine to train on: of the embedded model (None), of a file of it, or of a diffusers folder of CogVideoX
-    (with transformer, vae, text_encoder and tokenizer in it), whose weights are in bf16, on the CPU in fp32.
+    """The engine to train on, for a `DeviceRuntime` of `device`: of the embedded model (None), of a file of it, or of a
+    diffusers folder of CogVideoX (with transformer, vae, text_encoder and tokenizer in it), whose weights are in bf16,
+    on the CPU in fp32.
 
     A text-to-video model sees masks in `mask_encoding` from then on. Raises ValueError, in one sentence, when a part
     is missing or of another family.
     """
     if model is None or Path(model).is_file():
-        return embedded_engine(model)
+        there = Place(device)
+        return replace(embedded_engine(model), place=there, vae_place=there, text_place=there)
     folder = Path(model)
     missing = [part for part in (*PARTS, TOKENIZER) if not (folder / part).is_dir()]
     if missing:
@@ -69,8 +72,8 @@ def load_base(model: str | Path | None, device: torch.device, mask_encoding: str
     else:
         adapter = adapter_for(FAMILY, config, what=folder.name)
     text = T5Text(parts["text_encoder"], folder_tokenizer(folder / TOKENIZER), int(config["max_text_seq_length"]))
-    place = Place(device, dtype)
-    return Engine(adapter, parts["transformer"], parts["vae"], text, f"diffusers/{folder.name}", place, place, place)
+    place, identity = Place(device, dtype), f"diffusers/{folder.name}/{adapter.mask_encoding}"
+    return Engine(adapter, parts["transformer"], parts["vae"], text, identity, place, place, place)
 
 
 def _loaded(path: Path, wanted: str, dtype: torch.dtype) -> nn.Module:

@@ -25,7 +25,8 @@ class LatentCache:
 
     Latents are known by what they were made from: the frames' content and `identity` (the VAE's). They are always
     rounded to 16 bits, so that a run is the same whatever was kept. `max_bytes` bounds the folder; beyond it nothing
-    more is kept. `hold(batch, frames, height, width)` has the VAE ready; it is asked only when something is missing.
+    more is kept. Each of the `processes` that use the folder together fills its part of what is free.
+    `hold(batch, frames, height, width)` has the VAE ready; it is asked only when something is missing.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class LatentCache:
         folder: str | Path,
         max_bytes: int = 20_000_000_000,
         hold: Hold = lambda *size: nullcontext(),
+        processes: int = 1,
     ) -> None:
         """Raises ValueError when the folder can't be made."""
         self._adapter, self._vae, self._place, self._hold = adapter, vae, place, hold
         self._begin = f"{identity}/{adapter.scale}/"
-        self._folder, self._left = made_folder(folder), max_bytes
-        self._left -= sum(file.stat().st_size for file in self._folder.iterdir() if file.is_file())
+        self._folder = made_folder(folder)
+        used = sum(_size(file) for file in self._folder.iterdir())
+        self._left = (max_bytes - used) // processes
         self.encoded = 0
 
     def __call__(self, frames_bfhwc: Tensor) -> Tensor:
@@ -59,7 +62,8 @@ class LatentCache:
     def _made(self, frames_fhwc: Tensor, key: str) -> Tensor:
         latents = self._adapter.encode(frames_fhwc[None], self._vae, self._place)[0].to("cpu", KEPT)
         self.encoded += 1
-        self._keep(key, latents)
+        if bool(torch.isfinite(latents).all()):  # or a VAE that failed once would go on failing after it was mended
+            self._keep(key, latents)
         return latents
 
     def _key(self, frames_fhwc: Tensor) -> str:
@@ -89,6 +93,13 @@ class LatentCache:
             self._left -= len(content)
         except OSError:  # a full disk: what can't be kept is made again
             unfinished.unlink(missing_ok=True)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # another process has just given it its name
+        return 0
 
 
 def made_folder(folder: str | Path) -> Path:

@@ -57,10 +57,10 @@ def read_index(folder: Path) -> list[Entry]:
     """
     file = folder / INDEX
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = index_lines(folder)
     except (OSError, UnicodeDecodeError) as fault:
         raise ValueError(f"{file} can't be read ({fault}); save the samples again.") from fault
-    entries = [_entry(folder, line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    entries = [_entry(folder, line, f"{file}, line {number}") for number, line in lines.items()]
     if not entries:
         raise ValueError(f"{file} names no samples; add some with Save Training Sample.")
     return entries
@@ -97,10 +97,17 @@ def write_sample(
     return folder / INDEX
 
 
+def index_lines(folder: str | Path) -> dict[int, str]:
+    """The lines of an index by their numbers, without empty ones; none where there is no index yet."""
+    file = Path(folder) / INDEX
+    # No splitlines: JSON leaves some of Unicode's own line breaks in a caption as they are.
+    lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+    return {number: line for number, line in enumerate(lines, start=1) if line.strip()}
+
+
 def free_name(folder: str | Path) -> str:
     """A name that no sample of a dataset has: "sample 0001" and so on."""
-    file = Path(folder) / INDEX
-    taken = {_name_of(line) for line in file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
+    taken = {_name_of(line) for line in index_lines(folder).values()}
     return next(name for number in count(1) if (name := f"sample {number:04}") not in taken)
 
 
@@ -147,8 +154,7 @@ def _write_videos(
 def _add_line(folder: Path, line: Mapping[str, Any]) -> None:
     """Put a line into the index, in place of one of the same name; never half an index."""
     file = folder / INDEX
-    before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [one for one in before if one.strip() and _name_of(one) != line["name"]]
+    kept = [one for one in index_lines(folder).values() if _name_of(one) != line["name"]]
     unfinished = file.with_name(INDEX + ".part")
     unfinished.write_text("\n".join([*kept, json.dumps(line, ensure_ascii=False)]) + "\n", encoding="utf-8")
     os.replace(unfinished, file)

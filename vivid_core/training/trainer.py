@@ -224,9 +224,12 @@ class Trainer(Generic[M]):
         file = self.folder / CHECKPOINT
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as fault:
-            raise ValueError(f"{file} is damaged or cut short; delete it to start the run again.") from fault
-        other = differences(state["made_with"], made_with(self.recipe, self.settings, self._about))
+            before = state["made_with"]
+        except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError) as fault:
+            raise ValueError(
+                f"{file} is damaged or no checkpoint of this trainer; delete it to start the run again."
+            ) from fault
+        other = differences(before, made_with(self.recipe, self.settings, self._about))
         if other:
             raise ValueError(
                 f"{file} was trained with another recipe or other settings ({', '.join(other)}); use those, or train "
@@ -252,11 +255,12 @@ def _trained(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _put(tensors: Mapping[str, Tensor], module: nn.Module, file: Path) -> None:
-    missing = set(_trained(module)) - set(tensors)
-    if missing:
+    own = _trained(module).items()
+    wrong = sorted(name for name, one in own if name not in tensors or tensors[name].shape != one.shape)
+    if wrong:
         raise ValueError(
-            f"{file} lacks {len(missing)} of the weights that are trained ({sorted(missing)[0]}); it belongs to "
-            "another model, so train into another folder."
+            f"{file} lacks {len(wrong)} of the weights that are trained, or has them in another size ({wrong[0]}); it "
+            "belongs to another model, so train into another folder."
         )
     module.load_state_dict(dict(tensors), strict=False)
 
