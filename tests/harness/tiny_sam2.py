@@ -27,11 +27,15 @@ def _without_traces() -> Iterator[None]:
             GlobalHydra.instance().clear()
 
 
-def build() -> nn.Module:
-    """SAM 2.1's video model: image encoder, memory attention, memory encoder, prompt encoder, mask decoder."""
+def build(predictor: bool = False, **settings: Any) -> nn.Module:
+    """SAM 2.1's video model: image encoder, memory attention, memory encoder, prompt encoder, mask decoder.
+
+    `predictor` gives the package's video predictor of the same architecture; `settings` go to its class.
+    """
     with _without_traces():
         from sam2.modeling.sam2_base import SAM2Base
-    return SAM2Base(
+        from sam2.sam2_video_predictor import SAM2VideoPredictor
+    return (SAM2VideoPredictor if predictor else SAM2Base)(
         image_encoder=_image_encoder(),
         memory_attention=_memory_attention(),
         memory_encoder=_memory_encoder(),
@@ -58,6 +62,7 @@ def build() -> nn.Module:
         multimask_min_pt_num=0,
         multimask_max_pt_num=1,
         use_mlp_for_obj_ptr_proj=True,
+        **settings,
     )
 
 
