@@ -138,7 +138,8 @@ def test_an_unknown_size_asks_for_its_config(tmp_path: Path) -> None:
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + code  # make test takes the working folder off the path
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
