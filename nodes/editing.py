@@ -10,17 +10,15 @@ from torch import Tensor
 
 from ..vivid_core.checks import checked_frames, checked_mask_for
 from ..vivid_core.editors.contract import Traits
-from ..vivid_core.editors.kive import CROPS, edit_keyframe
+from ..vivid_core.editors.kive import edit_keyframe
 from ..vivid_core.video.keyframes import Keyframe, Keyframes
 from . import sockets
 from .comfy_bridge.conditioning import Conditioning, text_of
 from .comfy_bridge.engine import ManagedEngine
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .schema import expert, node_schema
-
-AUTO = "auto"
-SAMPLERS = (AUTO, "dpm", "ddim", "unipc", "euler")  # of all families; each has two of them
+from .editing_inputs import AUTO, crop_inputs, sampler_inputs, text_inputs
+from .schema import node_schema
 
 
 class EditKeyframe(io.ComfyNode):
@@ -38,8 +36,7 @@ class EditKeyframe(io.ComfyNode):
                 sockets.Engine.Input("engine", tooltip="From Load Edit Engine."),
                 io.Image.Input("frames", tooltip="The clip, of which one frame is edited; or a single image."),
                 io.Mask.Input("mask", tooltip="Where the edit goes: one mask for each frame, or one for all."),
-                io.Conditioning.Input("positive", tooltip="From Encode Prompt with the same engine."),
-                io.Conditioning.Input("negative", tooltip="From Encode Prompt with the same engine."),
+                *text_inputs(),
                 io.Int.Input(
                     "frame",
                     default=0,
@@ -73,13 +70,7 @@ class EditKeyframe(io.ComfyNode):
                     tooltip="How closely the text is followed; 0: as the model is used. More gives harder colours. 1 "
                     "turns it off: half the time, and the negative text is not used.",
                 ),
-                io.Combo.Input(
-                    "crop",
-                    options=list(CROPS),
-                    default="auto",
-                    tooltip="fine: all pixels of the model for a crop around the mask. fast: the crop at the frame's "
-                    "own density, least time. off: the whole frame. auto: fine where the mask is small, else off.",
-                ),
+                *crop_inputs(),
                 io.Int.Input(
                     "feather",
                     default=8,
@@ -87,13 +78,7 @@ class EditKeyframe(io.ComfyNode):
                     max=256,
                     tooltip="Width of the soft rim outside the mask, in pixels. 0 gives a hard edge.",
                 ),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLERS),
-                    default=AUTO,
-                    tooltip="auto: the model's own. CogVideoX models: dpm or ddim; Wan: unipc or euler.",
-                    **expert(),
-                ),
+                *sampler_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The whole frame with the edit in it."),

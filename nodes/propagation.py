@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..vivid_core.checks import checked_frames, checked_mask_for
 from ..vivid_core.editors.contract import EditRequest
-from ..vivid_core.editors.kive import CROPS, edit_video, propagate
+from ..vivid_core.editors.kive import edit_video, propagate
 from ..vivid_core.editors.propagation import Propagation
 from ..vivid_core.masks.shots import shot_cuts
 from ..vivid_core.video.keyframes import Keyframes
@@ -19,8 +19,18 @@ from .comfy_bridge.engine import ManagedEngine
 from .comfy_bridge.files import window_store
 from .comfy_bridge.progress import Uncounted, say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing import SAMPLERS, settings_of, texts_of
-from .schema import expert, node_schema
+from .editing import settings_of, texts_of
+from .editing_inputs import (
+    blend_inputs,
+    clip_outputs,
+    crop_inputs,
+    joint_inputs,
+    sampler_inputs,
+    strength_inputs,
+    text_inputs,
+    window_inputs,
+)
+from .schema import node_schema
 
 
 class PropagateEdit(io.ComfyNode):
@@ -41,8 +51,7 @@ class PropagateEdit(io.ComfyNode):
                 sockets.Keyframes.Input(
                     "keyframes", tooltip="From Edit Keyframe, or from Set Keyframes with pictures of any editor."
                 ),
-                io.Conditioning.Input("positive", tooltip="From Encode Prompt with the same engine."),
-                io.Conditioning.Input("negative", tooltip="From Encode Prompt with the same engine."),
+                *text_inputs(),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -52,82 +61,22 @@ class PropagateEdit(io.ComfyNode):
                     tooltip="Another seed gives another motion of the details; the same one gives the same, to the "
                     "bit. Fix it to keep finished windows.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="0: as many as the model is used with. More take longer and rarely help.",
-                ),
-                io.Float.Input(
-                    "guidance",
-                    default=0.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How closely the text is followed; 0: as the model is used. 1 turns it off: half the time.",
-                ),
-                io.Int.Input(
-                    "window",
-                    default=0,
-                    min=0,
-                    max=999,
-                    tooltip="Frames that the model makes together; 0: the most that it was trained with. Fewer need "
-                    "less memory, and give more joints.",
-                ),
-                io.Int.Input(
-                    "overlap",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="Frames that a window shares with the one before it. More join the motion better and take "
-                    "longer.",
-                ),
-                io.Combo.Input(
-                    "crop",
-                    options=list(CROPS),
-                    default="auto",
-                    tooltip="fine: all pixels of the model for a crop around the mask. fast: the crop at the frame's "
-                    "own density, least time. off: the whole frame. auto: fine where the mask is small, else off.",
-                ),
-                io.Int.Input(
-                    "feather",
-                    default=8,
-                    min=0,
-                    max=256,
-                    tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
-                ),
-                io.Boolean.Input(
-                    "colour_match",
-                    default=True,
-                    tooltip="Undo what a window does to the colours of the frames it starts from, so that long clips "
-                    "don't drift.",
-                ),
+                *strength_inputs(),
+                *window_inputs(),
+                *crop_inputs(),
+                *joint_inputs(),
                 io.Boolean.Input(
                     "resume",
                     default=True,
                     tooltip="Keep finished windows in the output folder (vivid_windows, 4 GB at most): a run that was "
                     "stopped goes on, and a changed keyframe runs its own windows only.",
                 ),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLERS),
-                    default="auto",
-                    tooltip="auto: the model's own. CogVideoX models: dpm or ddim; Wan: unipc or euler.",
-                    **expert(),
-                ),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="Soft mask for blending, from Augment Mask. Without it the mask is feathered outwards.",
-                ),
+                *sampler_inputs(),
+                *blend_inputs(),
             ],
             outputs=[
                 io.Image.Output("propagated", display_name="frames"),
-                io.Mask.Output("changed_mask", display_name="blend_mask", tooltip="Where something may have changed."),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The windows, what anchors them, and what to look at."
-                ),
+                *clip_outputs(),
             ],
         )
 
@@ -151,8 +100,7 @@ class EditVideo(io.ComfyNode):
                 sockets.Engine.Input("engine", tooltip="From Load Edit Engine."),
                 io.Image.Input("frames", tooltip="The clip before the edit; any length."),
                 io.Mask.Input("mask", tooltip="Where the edit goes, on every frame."),
-                io.Conditioning.Input("positive", tooltip="From Encode Prompt with the same engine."),
-                io.Conditioning.Input("negative", tooltip="From Encode Prompt with the same engine."),
+                *text_inputs(),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -161,82 +109,22 @@ class EditVideo(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Another seed gives another edit; the same one gives the same, to the bit.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="0: as many as the model is used with. More take longer and rarely help.",
-                ),
-                io.Float.Input(
-                    "guidance",
-                    default=0.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How closely the text is followed; 0: as the model is used. 1 turns it off: half the time.",
-                ),
-                io.Int.Input(
-                    "window",
-                    default=0,
-                    min=0,
-                    max=999,
-                    tooltip="Frames that the model makes together; 0: the most that it was trained with. Fewer need "
-                    "less memory, and give more joints.",
-                ),
-                io.Int.Input(
-                    "overlap",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="Frames that a window shares with the one before it. More join the motion better and take "
-                    "longer.",
-                ),
-                io.Combo.Input(
-                    "crop",
-                    options=list(CROPS),
-                    default="auto",
-                    tooltip="fine: all pixels of the model for a crop around the mask. fast: the crop at the frame's "
-                    "own density, least time. off: the whole frame. auto: fine where the mask is small, else off.",
-                ),
-                io.Int.Input(
-                    "feather",
-                    default=8,
-                    min=0,
-                    max=256,
-                    tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
-                ),
-                io.Boolean.Input(
-                    "colour_match",
-                    default=True,
-                    tooltip="Undo what a window does to the colours of the frames it starts from, so that long clips "
-                    "don't drift.",
-                ),
+                *strength_inputs(),
+                *window_inputs(),
+                *crop_inputs(),
+                *joint_inputs(),
                 io.Boolean.Input(
                     "resume",
                     default=True,
                     tooltip="Keep finished windows in the output folder (vivid_windows, 4 GB at most): a run that was "
                     "stopped goes on where it was.",
                 ),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLERS),
-                    default="auto",
-                    tooltip="auto: the model's own. CogVideoX models: dpm or ddim; Wan: unipc or euler.",
-                    **expert(),
-                ),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="Soft mask for blending, from Augment Mask. Without it the mask is feathered outwards.",
-                ),
+                *sampler_inputs(),
+                *blend_inputs(),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="frames"),
-                io.Mask.Output("changed_mask", display_name="blend_mask", tooltip="Where something may have changed."),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The windows, what anchors them, and what to look at."
-                ),
+                *clip_outputs(),
             ],
         )
 

@@ -85,9 +85,10 @@ def checked_mask_for(mask: Tensor, frames_fhwc: Tensor, what: str, notes: list[s
 def check_not_empty(mask_fhw: Tensor, what: str) -> None:
     """Raise ValueError when no frame of the mask marks anything (no value above 0.5)."""
     if not any(float(mask_hw.numpy().max()) > 0.5 for mask_hw in mask_fhw):
+        count = mask_fhw.shape[0]
+        where = "" if count == 1 else f" on all {count} frames"
         raise ValueError(
-            f"{what}: the mask is empty on all {mask_fhw.shape[0]} frames; mark the object first, or check that the "
-            "mask is not inverted."
+            f"{what}: the mask is empty{where}; mark the object first, or check that the mask is not inverted."
         )
 
 

@@ -18,14 +18,13 @@ def made(call: Callable[..., Result], **changed: Any) -> list[Any]:
     return result.outputs["node"]
 
 
-@pytest.mark.parametrize("group", ["seen", "unseen", "new"])
-@pytest.mark.parametrize("task", ["modify", "add", "remove"])
+@pytest.mark.parametrize(
+    ("task", "group"),
+    [("remove", "seen"), *((task, group) for task in ("modify", "add") for group in ("seen", "unseen", "new"))],
+)
 def test_the_answer_differs_from_the_clip_inside_the_mask_only(
     call: Callable[..., Result], task: str, group: str
 ) -> None:
-    if task == "remove" and group != "seen":
-        assert not call("VividDemoClip", **{**GOOD, "task": task, "group": group}).ok
-        return
     frames, mask, caption, answer, shape = made(call, task=task, group=group)
     assert frames.shape == answer.shape == (9, 48, 48, 3) and mask.shape == shape.shape == (9, 48, 48)
     changed = (frames - answer).abs().amax(-1) > 0

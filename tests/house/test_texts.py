@@ -79,6 +79,32 @@ def socket(call: ast.expr, constants: dict[str, Any]) -> Socket:
     return Socket(name, shown, tooltip, default, optional)
 
 
+def shared_lists() -> dict[str, list[Socket]]:
+    """What functions of nodes/ return that several schemas unpack into their lists, by the functions' names."""
+    found: dict[str, list[Socket]] = {}
+    for path in sorted((ROOT / "nodes").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        for function in tree.body:
+            if not isinstance(function, ast.FunctionDef) or not function.name.endswith(("_inputs", "_outputs")):
+                continue
+            last = function.body[-1]
+            if isinstance(last, ast.Return) and isinstance(last.value, ast.List):
+                found[function.name] = [socket(entry, constants_of(tree)) for entry in last.value.elts]
+    return found
+
+
+def sockets_of(listed: ast.expr, constants: dict[str, Any], shared: dict[str, list[Socket]]) -> tuple[Socket, ...]:
+    assert isinstance(listed, ast.List)
+    found: list[Socket] = []
+    for entry in listed.elts:
+        if isinstance(entry, ast.Starred):
+            assert isinstance(entry.value, ast.Call) and isinstance(entry.value.func, ast.Name), ast.dump(entry)
+            found += shared[entry.value.func.id]
+        else:
+            found.append(socket(entry, constants))
+    return tuple(found)
+
+
 def schemas(path: Path) -> Iterator[Node]:
     tree = ast.parse(path.read_text())
     constants = constants_of(tree)
@@ -86,15 +112,12 @@ def schemas(path: Path) -> Iterator[Node]:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "node_schema"):
             continue
         words = {word.arg: word.value for word in call.keywords if word.arg}
-        sides = []
-        for side in ("inputs", "outputs"):
-            listed = words[side]
-            assert isinstance(listed, ast.List)
-            sides.append(tuple(socket(entry, constants) for entry in listed.elts))
+        sides = [sockets_of(words[side], constants, SHARED) for side in ("inputs", "outputs")]
         texts = [literal(words[name], constants) for name in ("node_id", "display_name", "description")]
         yield Node(*texts, inputs=sides[0], outputs=sides[1])
 
 
+SHARED = shared_lists()
 NODES = tuple(node for path in sorted((ROOT / "nodes").glob("*.py")) for node in schemas(path))
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 each_node = pytest.mark.parametrize("node", NODES, ids=lambda node: node.id)
