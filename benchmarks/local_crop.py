@@ -16,15 +16,15 @@ MARGIN = 0.03  # of an IoU
 
 
 def run(full: bool) -> dict[str, Any]:
-    from vivid_core.editors.kive import edit_video
+    from vivid_core.editors.kive import EditOptions, edit_video
 
     from ._engines import FRAMES, random_engine, request
 
     engine = random_engine(SIDE)
     asked = request(engine, FRAMES, SIDE, SIDE, steps=STEPS)
     timed = timing.paired(
-        lambda: edit_video(engine, asked, crop="fast"),
-        lambda: edit_video(engine, asked, crop="off"),
+        lambda: edit_video(engine, asked, EditOptions(crop="fast")),
+        lambda: edit_video(engine, asked, EditOptions(crop="off")),
         pairs=20 if full else 5,
     )
     ratio, interval = timed.times_faster
@@ -49,7 +49,7 @@ def _quality(count: int) -> dict[str, Any] | None:
     """IoU with the truth, cropped and squeezed; None where the trained model is missing."""
     from vivid_core.editors.contract import EditRequest
     from vivid_core.editors.engine import embedded_engine
-    from vivid_core.editors.kive import edit_video
+    from vivid_core.editors.kive import EditOptions, edit_video
     from vivid_core.models.embedded import WEIGHTS
     from vivid_core.runtime import Runtime
     from vivid_core.training.claims.statistics import not_worse_p, paired
@@ -65,7 +65,7 @@ def _quality(count: int) -> dict[str, Any] | None:
         truth, text = one.truth(LARGE), engine.encoded(one.caption, Runtime())
         asked = EditRequest(one.source_fhwc(LARGE), truth.edit_mask_fhw, text, empty, seed=one.number)
         for crop, values in found.items():
-            values.append(score(edit_video(engine, asked, crop=crop, feather=0).frames_fhwc, truth).iou)
+            values.append(score(edit_video(engine, asked, EditOptions(crop=crop, feather=0)).frames_fhwc, truth).iou)
     p = not_worse_p(paired(found["fine"], found["off"]), MARGIN)
     means = {crop: round(sum(values) / len(values), 3) for crop, values in found.items()}
     return {**means, "n": count, "p_worse_by_0.03": round(p, 4), "no_worse": p < 0.05}

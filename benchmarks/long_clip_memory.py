@@ -14,14 +14,14 @@ CODE = """
 from harness.packages import import_from_root
 import_from_root("benchmarks")
 from benchmarks._engines import random_engine, request
-from vivid_core.editors.kive import propagate
+from vivid_core.editors.kive import EditOptions, propagate
 
 engine = random_engine(96)
 warm = request(engine, 17, 240, 360, keys=(0,), steps=1)
-propagate(engine, warm, crop="fine")  # imports and buffers of the libraries
+propagate(engine, warm, EditOptions(crop="fine"))  # imports and buffers of the libraries
 asked = request(engine, {frames}, 240, 360, keys=(0,), steps=1)
 baseline()
-done_clip = propagate(engine, asked, crop="fine")
+done_clip = propagate(engine, asked, EditOptions(crop="fine"))
 done(done_clip.frames_fhwc, done_clip.blend_mask_fhw, done_clip.confidence_f)
 """
 

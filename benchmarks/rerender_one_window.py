@@ -15,7 +15,7 @@ CHANGED = 2  # the keyframe that is changed
 
 
 def run(full: bool) -> dict[str, Any]:
-    from vivid_core.editors.kive import propagate
+    from vivid_core.editors.kive import EditOptions, propagate
     from vivid_core.editors.window_store import MemoryStore
     from vivid_core.video.keyframes import Keyframe, Keyframes
 
@@ -25,7 +25,7 @@ def run(full: bool) -> dict[str, Any]:
     keys = tuple(FRAMES * window for window in range(WINDOWS))
     asked = request(engine, FRAMES * WINDOWS, SIDE, SIDE, keys, steps=STEPS)
     store = MemoryStore(2**30)
-    propagate(engine, asked, crop="off", store=store)
+    propagate(engine, asked, EditOptions(crop="off", store=store))
     levels = iter(range(1, 10**6))
 
     def changed() -> Any:
@@ -35,8 +35,8 @@ def run(full: bool) -> dict[str, Any]:
         return replace(asked, keyframes=Keyframes([*kept, Keyframe(at, new)]))
 
     timed = paired(
-        lambda: propagate(engine, changed(), crop="off", store=store),
-        lambda: propagate(engine, changed(), crop="off", store=MemoryStore(2**30)),
+        lambda: propagate(engine, changed(), EditOptions(crop="off", store=store)),
+        lambda: propagate(engine, changed(), EditOptions(crop="off", store=MemoryStore(2**30))),
         pairs=15 if full else 5,
     )
     return {

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..vivid_core.checks import checked_frames, checked_mask_for
-from ..vivid_core.editors.contract import Traits
-from ..vivid_core.editors.kive import edit_keyframe
+from ..vivid_core.editors.contract import EditRequest, Traits
+from ..vivid_core.editors.kive import EditOptions, edit_keyframe
 from ..vivid_core.video.keyframes import Keyframe, Keyframes
 from . import sockets
 from .comfy_bridge.conditioning import Conditioning, text_of
@@ -108,17 +108,8 @@ class EditKeyframe(io.ComfyNode):
         settings = settings_of(engine.adapter.traits, **sampling)
         with engine.running() as (core, runtime):
             one = slice(place, place + 1)
-            edit = edit_keyframe(
-                core,
-                frames[one],
-                mask[one],
-                *texts,
-                crop=crop,
-                feather=feather,
-                runtime=runtime,
-                notes=notes,
-                **settings,
-            )
+            request = EditRequest(frames[one], mask[one], *texts, **settings)
+            edit = edit_keyframe(core, request, EditOptions(crop=crop, feather=feather), runtime, notes)
         report = "\n".join([*notes, edit.report])
         say([report])
         return io.NodeOutput(to_graph(edit.image_hwc[None]), Keyframes([Keyframe(index, edit.image_hwc)]), report)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..vivid_core.checks import checked_frames, checked_mask_for
 from ..vivid_core.editors.contract import EditRequest
-from ..vivid_core.editors.kive import edit_video, propagate
-from ..vivid_core.editors.propagation import Propagation
+from ..vivid_core.editors.kive import EditOptions, edit_video, propagate
 from ..vivid_core.masks.shots import shot_cuts
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
@@ -159,18 +158,18 @@ def _edited(
     settings = settings_of(engine.adapter.traits, **sampling)
     request = EditRequest(frames, mask, *texts, keyframes=keyframes or Keyframes([]), **settings)
     with engine.running() as (core, runtime):
-        options = {
-            "window": window or None,
-            "overlap": overlap,
-            "crop": crop,
-            "feather": feather,
-            "blend_mask_fhw": blend,
-            "colour_match": colour_match,
-            "cuts": shot_cuts(frames, Uncounted()),
-            "store": window_store() if resume else None,
-        }
+        options = EditOptions(
+            window=window or None,
+            overlap=overlap,
+            crop=crop,
+            feather=feather,
+            blend_mask_fhw=blend,
+            colour_match=colour_match,
+            cuts=shot_cuts(frames, Uncounted()),
+            store=window_store() if resume else None,
+        )
         run = edit_video if keyframes is None else propagate
-        result: Propagation = run(core, request, runtime=runtime, notes=notes, **options)  # type: ignore[arg-type]
+        result = run(core, request, options, runtime, notes)
     report = "\n".join([*notes, result.report])
     say([report])
     return io.NodeOutput(to_graph(result.frames_fhwc), to_graph(result.blend_mask_fhw), report)

@@ -49,7 +49,7 @@ def edited(made: Any, height: int, width: int) -> Tensor:
     with torch.inference_mode(), made.running() as (core, runtime):
         texts = [core.encoded(text, runtime) for text in ("a red ring", "")]
         request = contract.EditRequest(frames, mask, *texts, seed=1, steps=2)
-        return kive.edit_video(core, request, crop="off", runtime=runtime).frames_fhwc
+        return kive.edit_video(core, request, kive.EditOptions(crop="off"), runtime).frames_fhwc
 
 
 @pytest.mark.parametrize(("name", "size"), [("embedded", (48, 48)), ("vivid", (64, 96))])

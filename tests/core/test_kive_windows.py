@@ -31,7 +31,7 @@ from vivid_core.diffusion.guidance import Guidance
 from vivid_core.editors.contract import EditRequest
 from vivid_core.editors.drift import GAIN_LIMIT, SHIFT_LIMIT, measured_drift
 from vivid_core.editors.engine import Engine, Footprint
-from vivid_core.editors.kive import edit_video, propagate
+from vivid_core.editors.kive import EditOptions, edit_video, propagate
 from vivid_core.editors.window_store import FolderStore, MemoryStore, WindowStore
 from vivid_core.models.widening import WIDTHS, widen
 from vivid_core.runtime import Runtime
@@ -67,7 +67,7 @@ def run(asked: EditRequest, store: WindowStore | None = None, **options: Any) ->
     """Edited frames by the random engine, and how many windows it had to make."""
     runtime = Steps()
     start = propagate if len(asked.keyframes) else edit_video
-    done = start(random_engine(), asked, store=store, runtime=runtime, crop="off", **options)
+    done = start(random_engine(), asked, EditOptions(store=store, crop="off", **options), runtime)
     return done.frames_fhwc, runtime.windows
 
 
@@ -102,7 +102,7 @@ def test_a_keyframe_that_ends_a_window_too_makes_that_one_anew() -> None:
     for colour, wanted in ((0.5, 4), (0.6, 2)):
         keys = keys_of(frames, mask, at0=0.2, at16=colour, at24=0.8)
         engine = oracle_engine(ends_on_keys=True)
-        propagate(engine, request(frames, mask, keys), crop="off", store=store)
+        propagate(engine, request(frames, mask, keys), EditOptions(crop="off", store=store))
         assert windows_run(engine) == wanted
 
 
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, killed_at: int) -> No
         # The bar counts the blend mask and what is put into the clip, too.
         finished = killed_at // STEPS
         steps = 25 + killed_at + (9 if finished else 0)
-        edit_video(random_engine(), asked, store=store, runtime=CancelAfter(steps), crop="off")
+        edit_video(random_engine(), asked, EditOptions(store=store, crop="off"), runtime=CancelAfter(steps))
     resumed, left = run(asked, FolderStore(tmp_path, LARGE))
     assert torch.equal(resumed, whole)
     assert left == 3 - finished
@@ -150,7 +150,7 @@ def test_another_model_or_another_way_to_match_colours_makes_windows_anew() -> N
     for number, engine in enumerate((oracle_engine(), oracle_engine(0.01), replace(oracle_engine(), identity="b"))):
         for colour_match in (True, False):
             engine_steps(engine)
-            propagate(engine, asked, store=store, colour_match=colour_match, crop="off")
+            propagate(engine, asked, EditOptions(store=store, colour_match=colour_match, crop="off"))
             assert engine_steps(engine) == STEPS, number
 
 
@@ -160,7 +160,7 @@ def test_the_same_model_is_known_again_in_another_process() -> None:
     for order in (["a", "b"], ["b", "a"]):  # as diffusers lists them, by the hashes of one process
         config = {**engine.adapter.config, "_use_default_values": order}
         again = replace(engine, adapter=replace(engine.adapter, config=config))
-        report = edit_video(again, asked, store=store, crop="off").report
+        report = edit_video(again, asked, EditOptions(store=store, crop="off")).report
     assert "1 window kept from before" in report
 
 
@@ -185,7 +185,7 @@ def test_over_many_windows_a_codec_that_shifts_colours_does_not_add_up() -> None
     shift = 4 / 255
 
     def drift(colour_match: bool) -> list[float]:
-        done = propagate(oracle_engine(shift), asked, crop="off", colour_match=colour_match).frames_fhwc
+        done = propagate(oracle_engine(shift), asked, EditOptions(crop="off", colour_match=colour_match)).frames_fhwc
         return [float((done[index][mask[index] > 0.5] - 0.4).abs().max()) for index in (5, 13, 21, 29)]
 
     assert max(drift(True)) < 1e-3
@@ -195,11 +195,11 @@ def test_over_many_windows_a_codec_that_shifts_colours_does_not_add_up() -> None
 def test_a_large_drift_is_said() -> None:
     frames, mask = clip(9), box(9)
     asked = request(frames, mask, keys_of(frames, mask, at0=0.4))
-    report = propagate(oracle_engine(12 / 255), asked, crop="off").report
+    report = propagate(oracle_engine(12 / 255), asked, EditOptions(crop="off")).report
     assert "Window 1: its colours came back up to 12 of 255 off its anchor, which was undone." in report
-    report = propagate(oracle_engine(40 / 255), asked, crop="off").report
+    report = propagate(oracle_engine(40 / 255), asked, EditOptions(crop="off")).report
     assert "came back up to 40 of 255 off its anchor, 24 were undone." in report
-    assert "came back" not in propagate(oracle_engine(1 / 255), asked, crop="off").report
+    assert "came back" not in propagate(oracle_engine(1 / 255), asked, EditOptions(crop="off")).report
 
 
 def test_drift_is_undone_exactly_where_it_is_one_of_mean_and_spread() -> None:
@@ -243,7 +243,9 @@ def test_a_picture_goes_through_scaled_windows_without_losing_anything() -> None
     frames = clip(1, side=96).expand(41, -1, -1, -1)
     mask = box(41, side=96)
     key = Keyframe(0, torch.where(mask[0][..., None] > 0.5, clip(1, side=96, seed=3)[0], frames[0]))
-    done = propagate(oracle_engine(), request(frames, mask, Keyframes([key])), crop="off", colour_match=False)
+    done = propagate(
+        oracle_engine(), request(frames, mask, Keyframes([key])), EditOptions(crop="off", colour_match=False)
+    )
     assert (done.frames_fhwc[1:] - done.frames_fhwc[1]).abs().max() <= 1 / 65535
 
 
@@ -262,7 +264,7 @@ def test_the_correction_of_drift_is_bounded_and_needs_something_to_compare() -> 
 
 def test_a_codec_that_returns_nan_is_said() -> None:
     with pytest.raises(ValueError, match=r"the VAE returned NaN.*fp32.*\.$"):
-        edit_video(oracle_engine(float("nan")), request(clip(5), box(5)), crop="off")
+        edit_video(oracle_engine(float("nan")), request(clip(5), box(5)), EditOptions(crop="off"))
 
 
 def test_each_part_is_held_while_it_is_used_with_room_for_what_it_needs() -> None:
@@ -281,7 +283,7 @@ def test_each_part_is_held_while_it_is_used_with_room_for_what_it_needs() -> Non
     sizes = 5 * 10**4 + 96
     for guidance, batch in ((Guidance(1.0), 1), (Guidance(2.0, batched=False), 1), (Guidance(2.0), 2)):
         held.clear()
-        edit_video(engine, request(clip(5), box(5), guidance=guidance), crop="off", runtime=Holding())
+        edit_video(engine, request(clip(5), box(5), guidance=guidance), EditOptions(crop="off"), runtime=Holding())
         assert held == [
             ((engine.vae,), 2 * 10**9 + 10**6 + sizes),
             ((engine.transformer,), 10**9 + batch * 10**6 + sizes),
@@ -307,8 +309,8 @@ def test_released_families_run_with_keyframes_at_both_ends_and_noise_on_their_cl
     keys = keys_of(frames, mask, at0=0.3, at8=0.6)
     text = torch.zeros(1, engine.adapter.traits.text_tokens, width)
     asked = replace(request(frames, mask, keys), prompt_bld=text, negative_bld=text)
-    done = propagate(engine, asked, crop="off")
+    done = propagate(engine, asked, EditOptions(crop="off"))
     assert outside_difference(frames, done.frames_fhwc, done.blend_mask_fhw) == 0
     for key in keys:
         assert torch.equal(done.frames_fhwc[key.index], key.image_hwc)
-    assert torch.equal(propagate(engine, asked, crop="off").frames_fhwc, done.frames_fhwc)
+    assert torch.equal(propagate(engine, asked, EditOptions(crop="off")).frames_fhwc, done.frames_fhwc)

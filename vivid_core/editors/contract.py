@@ -191,28 +191,28 @@ class EditRequest:
 
         Raises ValueError, in one sentence, for anything that can't be run.
         """
-        frames = checked_frames(self.frames_fhwc, "Edit", notes)
-        mask = checked_mask_for(self.edit_mask_fhw, frames, "Edit, mask", notes)
+        frames = checked_frames(self.frames_fhwc, "Frames", notes)
+        mask = checked_mask_for(self.edit_mask_fhw, frames, "Mask", notes)
         steps = traits.steps if self.steps is None else self.steps
         sampler = traits.schedule.default if self.sampler is None else self.sampler
         guidance = self.guidance or traits.guidance_for(sampler)
         generator_for(self.seed)
         if not 1 <= steps <= MOST_STEPS:
-            raise ValueError(f"Edit: got {steps} steps; use 1 to {MOST_STEPS}.")
+            raise ValueError(f"Steps: got {steps}; use 1 to {MOST_STEPS}.")
         if sampler not in traits.schedule.samplers:
             raise ValueError(
-                f"Edit: got the sampler {sampler!r}, but {traits.label} is sampled with "
+                f"Sampler: got {sampler!r}, but {traits.label} is sampled with "
                 f"{' or '.join(traits.schedule.samplers)}; choose one of these."
             )
         if guidance.active and self.negative_bld is None:
             raise ValueError(
-                f"Edit: a guidance of {guidance.scale:g} needs a negative prompt, which may be empty; encode one, or "
+                f"Guidance: a scale of {guidance.scale:g} needs a negative prompt, which may be empty; encode one, or "
                 "set guidance to 1."
             )
         for text in (self.prompt_bld, self.negative_bld):
             if text is not None and text.shape[1] != traits.text_tokens:
                 raise ValueError(
-                    f"Edit: got a text of {text.shape[1]} tokens, but {traits.label} was trained with "
+                    f"Text: got one of {text.shape[1]} tokens, but {traits.label} was trained with "
                     f"{traits.text_tokens}; encode it with Encode Prompt for this engine."
                 )
         return SettledRequest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,13 +23,22 @@ CHANGED = 16 / 255  # a keyframe differs visibly there; editors change everythin
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What a run needs beside the request; `cuts` are the first frames of new shots."""
+class EditOptions:
+    """How a clip is cut up, and how what the model makes is put back.
 
-    crop: str
-    colour_match: bool
-    cuts: tuple[int, ...]
-    store: WindowStore | None
+    `window` and `overlap` are frames (None: the model's longest window); `cuts` the first frames of new shots. `crop`
+    is one of `CROPS`. The blend mask [F, H, W] is by default the edit mask with a soft rim of `feather` pixels outside
+    it. `colour_match` undoes what a window does to the colours of its anchors. Windows in `store` are not run again.
+    """
+
+    window: int | None = None
+    overlap: int = 1
+    crop: str = "auto"
+    feather: float = 8
+    blend_mask_fhw: Tensor | None = None
+    colour_match: bool = True
+    cuts: Iterable[int] = ()
+    store: WindowStore | None = None
 
 
 @dataclass
@@ -46,7 +55,7 @@ class KiveRun:
     """One edit: `windows` are its plan. `result` holds the clip as far as it is edited."""
 
     def __init__(
-        self, engine: Engine, request: SettledRequest, windows: Sequence[KiveWindow], options: RunOptions
+        self, engine: Engine, request: SettledRequest, windows: Sequence[KiveWindow], options: EditOptions
     ) -> None:
         self._engine, self._request, self._options = engine, request, options
         self.windows = [one for one in windows if any(bool(request.edit_mask_fhw[at].any()) for at in one.new)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ...diffusion.guidance import Guidance
 from ...editors.contract import EditRequest
 from ...editors.engine import Engine
-from ...editors.kive import edit_keyframe, edit_video, propagate
+from ...editors.kive import EditOptions, edit_keyframe, edit_video, propagate
 from ...runtime import Runtime
 from ...video.keyframes import Keyframe, Keyframes
 from ..measures import Score, Truth, mean_score, references, score, static_copy
@@ -22,6 +22,7 @@ DIRECT, ORACLE_KEY, OWN_KEY = "direct", "keyframe given", "keyframe by the model
 WAYS = (DIRECT, ORACLE_KEY, OWN_KEY)
 COPY = "static copy"
 SEEDS = 1_000  # trials have lower numbers
+AS_IT_IS = EditOptions(crop="off", feather=0)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Editor:
         keys = Keyframes([] if key_hwc is None else [Keyframe(0, key_hwc)])
         request = EditRequest(source, truth.edit_mask_fhw, **self._text(trial), keyframes=keys, **self._noise(trial))
         run = edit_video if key_hwc is None else propagate
-        edited = run(self.engine, request, crop="off", feather=0, colour_match=colour_match).frames_fhwc
+        edited = run(self.engine, request, replace(AS_IT_IS, colour_match=colour_match)).frames_fhwc
         return Attempt(trial, way, edited, key_hwc, truth, self._references(source, truth, key_hwc))
 
     def _references(self, source: Tensor, truth: Truth, key_hwc: Tensor | None) -> dict[str, Tensor]:
@@ -114,8 +115,8 @@ class Editor:
         if way == ORACLE_KEY:
             return truth.oracle_fhwc[0]
         mask = truth.edit_mask_fhw[:1]
-        text, noise = self._text(trial), self._noise(trial)
-        return edit_keyframe(self.engine, source[:1], mask, **text, **noise, crop="off", feather=0).image_hwc
+        request = EditRequest(source[:1], mask, **self._text(trial), **self._noise(trial))
+        return edit_keyframe(self.engine, request, AS_IT_IS).image_hwc
 
     def _text(self, trial: Trial) -> dict[str, Tensor]:
         return {"prompt_bld": self._encode(trial.caption), "negative_bld": self._encode("")}
