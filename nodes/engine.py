@@ -9,9 +9,10 @@ from comfy_api.latest import io
 from ..vivid_core.editors.texts import TASKS, prompt_for
 from . import sockets
 from .comfy_bridge import engine_files
-from .comfy_bridge.conditioning import as_conditioning, encoded_by_clip
+from .comfy_bridge.conditioning import as_conditioning, cut_short, encoded_by_clip
 from .comfy_bridge.engine import ManagedEngine
 from .comfy_bridge.engine_loading import EngineFiles, load_engine
+from .comfy_bridge.memory import explained_out_of_memory
 from .comfy_bridge.precision import CHOICES as PRECISIONS
 from .comfy_bridge.progress import say
 from .comfy_bridge.shared import file_identity
@@ -178,12 +179,15 @@ class EncodePrompt(io.ComfyNode):
         traits, notes = engine.adapter.traits, list[str]()
         prompt = prompt_for(traits, task, text, notes)
         if clip is not None:
-            pair = encoded_by_clip(clip, traits, [prompt, negative]).split(1)
+            pair = encoded_by_clip(clip, traits, [prompt, negative], notes).split(1)
         else:
             encoder, runtime = engine.engine(), engine.runtime()
-            pair = tuple(encoder.encoded(one, runtime) for one in (prompt, negative))
+            with explained_out_of_memory("the precision of the text encoder in Load Edit Engine"):
+                pair = tuple(encoder.encoded(one, runtime) for one in (prompt, negative))
             if encoder.text is not None:
                 notes += _strange(encoder.text.unknown(f"{prompt} {negative}"), traits.label)
+                for one in (prompt, negative):
+                    notes += cut_short(encoder.text.excess(one), traits)
         say(notes)
         return io.NodeOutput(*(as_conditioning(one) for one in pair))
 

@@ -206,6 +206,12 @@ class TrainLora(io.ComfyNode):
         file, folder = lora_file(name, "Train VIVID LoRA"), output_folder(f"{RUNS}/{name}", "Train VIVID LoRA")
         traits = check_trainable(engine.engine()).traits
         data = open_dataset(output_folder(dataset, "Train VIVID LoRA"), traits, frame_count)
+        goes_on = resume and (folder / CHECKPOINT).exists()
+        if file.exists() and not goes_on:
+            raise ValueError(
+                f"Train VIVID LoRA: {file.name} is there already, and this run would begin anew and replace it; choose "
+                "another name, or turn on resume and keep its checkpoint to go on with it."
+            )
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)
         recipe, settings = usual(traits)

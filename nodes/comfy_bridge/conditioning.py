@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...vivid_core.editors.contract import Traits
-from ...vivid_core.editors.texts import Ask, t5_embeddings, umt5_embeddings
+from ...vivid_core.editors.texts import Ask, excess, t5_embeddings, umt5_embeddings
 from ...vivid_core.models.text_tokens import folder_tokenizer, of_pieces
 from .engine import ManagedEngine
 from .tokenizers import comfys_t5
@@ -52,10 +52,11 @@ def text_width(managed: ManagedEngine) -> int:
 
 
 @torch.no_grad()
-def encoded_by_clip(clip: Any, traits: Traits, texts: Sequence[str]) -> Tensor:
+def encoded_by_clip(clip: Any, traits: Traits, texts: Sequence[str], notes: list[str]) -> Tensor:
     """Texts by the encoder inside a native CLIP, float32 [B, tokens, channels] on the CPU: the weights are asked as the
     family's own pipeline asks them, whatever the type that was chosen when the CLIP was loaded.
 
+    What of a text is not read is said in `notes`.
     Raises ValueError when the family's encoder is not in it.
     """
     name = INSIDE.get(traits.text_encoder)
@@ -72,9 +73,23 @@ def encoded_by_clip(clip: Any, traits: Traits, texts: Sequence[str]) -> Tensor:
     clip.load_model()
     ask = _asked(encoder.transformer, clip.patcher.load_device)
     if name == "t5xxl":
-        return t5_embeddings(ask, folder_tokenizer(comfys_t5()), texts, traits.text_tokens)
-    pieces = getattr(clip.tokenizer, clip.tokenizer.clip).tokenizer.tokenizer
-    return umt5_embeddings(ask, of_pieces(pieces.serialized_model_proto()), texts, traits.text_tokens)
+        embeddings, tokenize = t5_embeddings, folder_tokenizer(comfys_t5())
+    else:
+        pieces = getattr(clip.tokenizer, clip.tokenizer.clip).tokenizer.tokenizer
+        embeddings, tokenize = umt5_embeddings, of_pieces(pieces.serialized_model_proto())
+    for text in texts:
+        notes += cut_short(excess(tokenize, text, traits.text_tokens), traits)
+    return embeddings(ask, tokenize, texts, traits.text_tokens)
+
+
+def cut_short(tokens: int, traits: Traits) -> list[str]:
+    """A note for a text of which so many tokens are not read; none for 0."""
+    if not tokens:
+        return []
+    return [
+        f"The text is too long: its last {tokens} tokens are not read, for {traits.label} reads {traits.text_tokens}; "
+        "shorten it, or put what matters first."
+    ]
 
 
 def _asked(transformer: Any, device: torch.device) -> Ask:

@@ -177,6 +177,12 @@ def test_a_run_goes_on_where_it_stopped_and_starts_anew_when_told(
     resumed, report = train("parts", steps=4)
     assert "Trained 4 steps" in report
     assert all(torch.equal(resumed.lora[key], tensor) for key, tensor in whole.lora.items())
+    again = {**TRAIN, "engine": made, "dataset": "hearts", "name": "parts", "steps": 1, "resume": False}
+    kind, text = call("VividTrainLora", **again).exception
+    assert kind == "ValueError" and "parts.safetensors is there already" in text and text.endswith(".")
+    kept = load(places / "models" / "parts.safetensors")
+    assert all(torch.equal(kept.lora[key], tensor) for key, tensor in resumed.lora.items())
+    (places / "models" / "parts.safetensors").unlink()
     assert "Trained 1 steps" in train("parts", steps=1, resume=False)[1]
 
 

@@ -89,6 +89,17 @@ def test_the_same_name_replaces_and_missing_captions_are_the_nearest(tmp_path: P
     assert data.captions == {"medium", DELETION_CAPTION, ""}
 
 
+def test_a_sample_saved_again_in_the_other_form_leaves_no_old_files(tmp_path: Path) -> None:
+    def files() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("one.*")}
+
+    for _ in range(2):
+        write_sample(tmp_path, "one", frames(), mask(), CAPTIONS, exact=True)
+        assert files() == {"samples/one.safetensors"}
+        write_sample(tmp_path, "one", frames(), mask(), CAPTIONS)
+        assert files() == {"clips/one.mp4", "masks/one.mp4"}
+
+
 def test_a_caption_may_hold_any_line_break_that_unicode_knows(tmp_path: Path) -> None:
     write_sample(tmp_path, "one", frames(), mask(), ("a red\u2028fox\x85", "", ""), exact=True)
     write_sample(tmp_path, "two", frames(), mask(), ("a fox\nin\rsnow", "", ""), exact=True)

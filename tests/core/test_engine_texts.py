@@ -16,7 +16,7 @@ from vivid_core.editors.adapters.cogvideox import DELETION, fun, vivid
 from vivid_core.editors.adapters.wan_vace import wan_vace
 from vivid_core.editors.contract import Place, Traits
 from vivid_core.editors.texts import EmbeddedText, T5Text, Umt5Text, prompt_for
-from vivid_core.models.embedded import build
+from vivid_core.models.embedded import TEXT_TOKENS, build
 from vivid_core.models.text_tokens import cleaned, folder_tokenizer, of_pieces, of_transformers
 from vivid_core.training.world.words import DELETION_CAPTION, vocabulary
 
@@ -75,6 +75,18 @@ def test_the_embedded_models_words_are_its_own_and_it_says_which_it_does_not_kno
         assert torch.equal(text.encode(["a red ring", ""], Place()), model.encode(["a red ring", ""]))
     assert text.unknown("a red zeppelin") == ["zeppelin"]
     assert T5Text(nn.Identity(), of_pieces(pieces()), 226).unknown("zeppelin") == []
+
+
+def test_an_encoder_says_how_much_of_a_text_it_leaves_out() -> None:
+    tokenize, text = of_pieces(pieces()), "a red ring " * 200
+    long = int((tokenize([text], 10_000) != 0).sum())
+    assert 512 < long < 10_000
+    assert T5Text(nn.Identity(), tokenize, 226).excess(text) == long - 226
+    assert Umt5Text(nn.Identity(), tokenize).excess(text) == long - 512
+    words = build(vocabulary(), seed=0)
+    assert EmbeddedText(words.text_encoder, words.tokenizer).excess("red " * (TEXT_TOKENS + 3)) == 3
+    for short in ("a red ring", ""):
+        assert T5Text(nn.Identity(), tokenize, 226).excess(short) == 0
 
 
 def test_a_tokenizer_inside_a_file_and_one_in_a_folder_give_the_same_numbers(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ class TextEncoder(Protocol):
         """The words of a text that it can't know; empty where it takes any."""
         ...
 
+    def excess(self, text: str) -> int:
+        """How many tokens at the end of a text it does not read."""
+        ...
+
 
 @dataclass(frozen=True)
 class Footprint:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..models.embedded import WordTokenizer
+from ..models.embedded import TEXT_TOKENS, WordTokenizer
 from ..models.text_tokens import PAD, Tokenize, cleaned
 from .contract import Place, Traits
 
@@ -48,6 +48,11 @@ def asked(module: nn.Module, device: torch.device) -> Ask:
     return ask
 
 
+def excess(tokenize: Tokenize, text: str, tokens: int) -> int:
+    """How many tokens of a text stand behind the last one that is read (at most 15 times as many as are read)."""
+    return max(0, int((tokenize([text], 16 * tokens) != PAD).sum()) - tokens)
+
+
 @dataclass(frozen=True)
 class T5Text:
     """T5 as CogVideoX asks it; `tokens` is the transformer's max_text_seq_length. See `engine.TextEncoder`."""
@@ -63,6 +68,10 @@ class T5Text:
     def unknown(self, text: str) -> list[str]:
         """None: it takes any word."""
         return []
+
+    def excess(self, text: str) -> int:
+        """How many tokens at its end are not read."""
+        return excess(self.tokenize, text, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,10 @@ class Umt5Text:
         """None: it takes any word."""
         return []
 
+    def excess(self, text: str) -> int:
+        """How many tokens at its end are not read."""
+        return excess(self.tokenize, cleaned(text), WAN_TOKENS)
+
 
 @dataclass(frozen=True)
 class EmbeddedText:
@@ -95,6 +108,10 @@ class EmbeddedText:
     def unknown(self, text: str) -> list[str]:
         """The words of a text that are not in the world."""
         return self.words.unknown(text)
+
+    def excess(self, text: str) -> int:
+        """How many words at its end are not read."""
+        return max(0, len(self.words.split(text)) - TEXT_TOKENS)
 
 
 def prompt_for(traits: Traits, task: str, text: str, notes: list[str] | None = None) -> str:

@@ -32,6 +32,7 @@ from .tasks import DELETION, ENTITY
 from .world.words import CAPTION_LENGTHS
 
 INDEX = "index.jsonl"
+SAMPLES, CLIPS, MASKS = "samples", "clips", "masks"  # folders: both in one file, or each in its own
 TASKS = (ENTITY, DELETION)
 NAME = re.compile(r"[\w][\w .-]{0,99}")
 FPS = 24  # nothing depends on it; players need one
@@ -94,6 +95,8 @@ def write_sample(
     folder = made_folder(folder)
     paths = _write_exactly(folder, name, frames, mask) if exact else _write_videos(folder, name, frames, mask, notes)
     _add_line(folder, {"name": name, **paths, "task": task, **({"captions": told} if told else {})})
+    for stale in _files(folder, name) - {folder / path for path in paths.values()}:
+        stale.unlink(missing_ok=True)
     return folder / INDEX
 
 
@@ -131,10 +134,15 @@ def _told(captions: Sequence[str], task: str) -> dict[str, str]:
     return told
 
 
+def _files(folder: Path, name: str) -> set[Path]:
+    """Where a sample of this name lies, in either form."""
+    return {folder / SAMPLES / f"{name}.safetensors", *(folder / kind / f"{name}.mp4" for kind in (CLIPS, MASKS))}
+
+
 def _write_exactly(folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tensor) -> dict[str, str]:
     from safetensors.torch import save_file
 
-    path = made_folder(folder / "samples") / f"{name}.safetensors"
+    path = made_folder(folder / SAMPLES) / f"{name}.safetensors"
     unfinished = path.with_name(path.name + ".part")
     levels = (frames_fhwc * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
     save_file({FRAMES: levels, MASK: (mask_fhw * 255).to(torch.uint8).contiguous()}, unfinished)
@@ -145,7 +153,7 @@ def _write_exactly(folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tenso
 def _write_videos(
     folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tensor, notes: list[str] | None
 ) -> dict[str, str]:
-    clip, mask = (made_folder(folder / kind) / f"{name}.mp4" for kind in ("clips", "masks"))
+    clip, mask = (made_folder(folder / kind) / f"{name}.mp4" for kind in (CLIPS, MASKS))
     write_video(clip, iter(frames_fhwc), FPS, crf=LOOKS_SO, notes=notes)
     write_video(mask, (mask_hw[..., None].expand(-1, -1, 3) for mask_hw in mask_fhw), FPS, crf=LOSSLESS)
     return {"clip": clip.relative_to(folder).as_posix(), "mask": mask.relative_to(folder).as_posix()}
