@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates train-embedded claims ablations
+.PHONY: demo test bench env clean-env lint templates train-embedded train-segmenter judge-segmenter claims ablations
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -34,6 +34,14 @@ templates:
 HOURS ?= 1
 train-embedded:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS)
+
+# A tiny SAM 2 in the embedded world, likewise, in output/segmenter/; and how well it follows objects from one click:
+train-segmenter:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training segmenter output/segmenter --hours $(HOURS)
+
+judge-segmenter:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-segmenter \
+		output/segmenter/embedded_sam2.safetensors $(ARGS)
 
 # What the embedded model holds of its claims, on held-out clips; ARGS="--model FILE --trials 16 --sheets FOLDER":
 claims:

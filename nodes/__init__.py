@@ -10,17 +10,22 @@ from .crop import CropSubject, StitchBack
 from .demo import DemoClip
 from .editing import EditKeyframe
 from .engine import EncodePrompt, LoadEngine
+from .flow import LoadFlow
 from .keyframes import SetKeyframes
+from .marking import MarkObject, MaskHealth
 from .masks import AugmentMask, RepairMask
 from .preview import PreviewPropagation
 from .propagation import EditVideo, PropagateEdit
 from .quality import Compare, MeasureEdit
+from .segmenter import LoadSegmenter
 from .tracking import TrackMask, TrackToMask
 from .training import SaveSample, TrainLora
 
 NODES: list[type[io.ComfyNode]] = [
     TrackMask,
     TrackToMask,
+    MarkObject,
+    MaskHealth,
     RepairMask,
     AugmentMask,
     CropSubject,
@@ -38,6 +43,8 @@ NODES: list[type[io.ComfyNode]] = [
     EstimateCost,
     SaveSample,
     TrainLora,
+    LoadFlow,
+    LoadSegmenter,
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -10,7 +12,8 @@ from ..vivid_core.editors.flow_warp import propagate_by_flow
 from ..vivid_core.editors.removal import remove_by_flow
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
-from .comfy_bridge.progress import ComfyRuntime, say
+from .comfy_bridge.flow import ManagedFlow, flow_runtime
+from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
 from .schema import node_schema
 
@@ -43,6 +46,11 @@ class PreviewPropagation(io.ComfyNode):
                 sockets.Keyframes.Input(
                     "keyframes", optional=True, tooltip="One or several edited frames; needed for propagate."
                 ),
+                sockets.Flow.Input(
+                    "flow",
+                    optional=True,
+                    tooltip="From Load Optical Flow: motion by a RAFT model. Nothing: by DIS, without a model.",
+                ),
             ],
             outputs=[
                 io.Image.Output("propagated", display_name="frames"),
@@ -53,19 +61,27 @@ class PreviewPropagation(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, frames: Tensor, mask: Tensor, mode: str, feather: int, keyframes: Keyframes | None = None
+        cls,
+        frames: Tensor,
+        mask: Tensor,
+        mode: str,
+        feather: int,
+        keyframes: Keyframes | None = None,
+        flow: ManagedFlow | None = None,
     ) -> io.NodeOutput:
         notes: list[str] = []
         frames = checked_frames(to_core(frames), "Preview Propagation", notes)
         mask = checked_mask_for(to_core(mask), frames, "Preview Propagation", notes)
-        if mode == REMOVE:
-            result = remove_by_flow(frames, mask, feather=feather, runtime=ComfyRuntime(), notes=notes)
-        elif keyframes is None:
+        if mode != REMOVE and keyframes is None:
             raise ValueError(
                 "Preview Propagation: no keyframes are connected; connect Set Keyframes, or choose the mode remove."
             )
-        else:
-            result = propagate_by_flow(frames, mask, keyframes, feather=feather, runtime=ComfyRuntime(), notes=notes)
+        with flow_runtime(flow) as (runtime, estimator):
+            options: dict[str, Any] = {"feather": feather, "runtime": runtime, "notes": notes, "flow": estimator}
+            if mode == REMOVE or keyframes is None:
+                result = remove_by_flow(frames, mask, **options)
+            else:
+                result = propagate_by_flow(frames, mask, keyframes, **options)
         report = "\n".join([*notes, result.report])
         say([report])
         return io.NodeOutput(to_graph(result.frames_fhwc), to_graph(result.blend_mask_fhw), report)

@@ -7,11 +7,20 @@ from comfy_api.latest import io
 Track = io.Custom("VIVID_TRACK")
 """A vivid_core.masks.tracks.Track: bit-packed masks of several objects over time, with scores."""
 
+Prompts = io.Custom("VIVID_PROMPTS")
+"""A vivid_core.masks.prompts.Prompts: points, boxes and masks of several objects, by frame."""
+
+Segmenter = io.Custom("VIVID_SEGMENTER")
+"""A comfy_bridge.segmenter.ManagedSegmenter: a model under ComfyUI's memory that finds and follows marked objects."""
+
 Keyframes = io.Custom("VIVID_KEYFRAMES")
 """A vivid_core.video.keyframes.Keyframes."""
 
 Stitch = io.Custom("VIVID_STITCH")
 """A vivid_core.video.crop.Stitch: where a crop was taken, to put it back exactly."""
+
+Flow = io.Custom("VIVID_FLOW")
+"""A comfy_bridge.flow.ManagedFlow: a model under ComfyUI's memory that finds the motion between two pictures."""
 
 Engine = io.Custom("VIVID_ENGINE")
 """A comfy_bridge.engine.ManagedEngine: models under ComfyUI's memory that edit by a mask, and their adapter."""

@@ -12,23 +12,29 @@ from ..vivid_core.masks.prompts import Prompts, mask_prompts, parse_box, parse_i
 from ..vivid_core.masks.track import DIRECTIONS, track_by_flow
 from ..vivid_core.masks.tracks import Track
 from ..vivid_core.metrics.health import track_health
+from ..vivid_core.metrics.health_strip import health_strip
 from . import sockets
-from .comfy_bridge.progress import ComfyRuntime, say
+from .comfy_bridge.clip_files import track_ui
+from .comfy_bridge.flow import ManagedFlow, flow_runtime
+from .comfy_bridge.progress import say
+from .comfy_bridge.segmenter import ManagedSegmenter
 from .comfy_bridge.tensors import to_core, to_graph
 from .schema import node_schema
 
+FROM_THE_CHANGE, EVERYTHING = "from the changed mark", "everything"
+
 
 class TrackMask(io.ComfyNode):
-    """From a box, points or masks on any frames to a mask on every frame, by optical flow."""
+    """From marks on any frames to a mask on every frame, by a segmenter or by optical flow."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="VividTrackMask",
             display_name="Track Mask",
-            search_aliases=["track object", "video mask", "segment video", "optical flow mask", "rotoscope"],
-            description="Follows an object through a clip. Mark it with a box, points or a painted mask on any frame; "
-            "add masks on more frames to correct the track. Needs no model.",
+            search_aliases=["track object", "video mask", "segment video", "optical flow mask", "rotoscope", "sam2"],
+            description="Follows objects through a clip. Mark them with Mark Object, a box, points or painted masks on "
+            "any frames; mark more frames to correct the track. With a segmenter (SAM 2), or without any model.",
             inputs=[
                 io.Image.Input("frames", tooltip="The clip."),
                 io.Int.Input(
@@ -70,6 +76,29 @@ class TrackMask(io.ComfyNode):
                     optional=True,
                     tooltip="Painted masks: the first marks the object, the others correct it. They come back exactly.",
                 ),
+                sockets.Prompts.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="From Mark Object. Box, points and masks given here are added to it.",
+                ),
+                sockets.Segmenter.Input(
+                    "segmenter",
+                    optional=True,
+                    tooltip="From Load Segmenter. Without one the object is followed by optical flow, with no model.",
+                ),
+                io.Combo.Input(
+                    "rerun",
+                    options=[FROM_THE_CHANGE, EVERYTHING],
+                    default=FROM_THE_CHANGE,
+                    optional=True,
+                    tooltip="With a segmenter, after a mark was added, changed or removed: keep the frames up to the "
+                    "mark before it and run the rest from memory, or run the whole clip.",
+                ),
+                sockets.Flow.Input(
+                    "flow",
+                    optional=True,
+                    tooltip="From Load Optical Flow: motion by a RAFT model instead of DIS. Not used with a segmenter.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -81,7 +110,11 @@ class TrackMask(io.ComfyNode):
                 io.String.Output(
                     "report", display_name="report", tooltip="Where the track is good, and where it needs a click."
                 ),
+                io.Image.Output(
+                    "health", display_name="health", tooltip="The report as a picture: one band for each object."
+                ),
             ],
+            is_output_node=True,  # so that the editor of Mark Object can have this much of a workflow run
         )
 
     @classmethod
@@ -95,14 +128,26 @@ class TrackMask(io.ComfyNode):
         mask_frames: str,
         boxes: Any = None,
         mask: Tensor | None = None,
+        prompts: Prompts | None = None,
+        segmenter: ManagedSegmenter | None = None,
+        rerun: str = FROM_THE_CHANGE,
+        flow: ManagedFlow | None = None,
     ) -> io.NodeOutput:
         notes: list[str] = []
         frames = checked_frames(to_core(frames), "Track Mask", notes)
-        prompts = _prompts(frames, frame, box, points, mask_frames, boxes, mask)
-        track = track_by_flow(frames, prompts, direction, ComfyRuntime(), notes)
-        report = "\n".join([*notes, track_health(track).text()])
+        marks = _prompts(frames, frame, box, points, mask_frames, boxes, mask).merged(prompts or ())
+        if segmenter is None:
+            with flow_runtime(flow) as (runtime, estimator):
+                track = track_by_flow(frames, marks, direction, runtime, notes, estimator)
+        else:
+            track = segmenter.track(frames, marks, direction, rerun == EVERYTHING, notes)
+            if flow is not None:
+                notes.append("Track Mask: flow is not used, as the segmenter follows objects by itself.")
+        health = track_health(track)
+        report = "\n".join([*notes, health.text()])
         say([report])
-        return io.NodeOutput(to_graph(track.masks()), track, report)
+        strip = to_graph(health_strip(health, track))
+        return io.NodeOutput(to_graph(track.masks()), track, report, strip, ui=track_ui(track, frames, health))
 
 
 def _prompts(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-Role = Literal["denoiser", "vae", "text_encoder", "controlnet", "segmenter", "depth"]
+Role = Literal["denoiser", "vae", "text_encoder", "controlnet", "segmenter", "depth", "flow"]
 INNER = "diffusion_model"  # so that weight keys look like those of ComfyUI's own models
 
 

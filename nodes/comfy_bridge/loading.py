@@ -49,7 +49,7 @@ def load_family(
     Raises ValueError when the tensors don't fit.
     """
     chosen = choose_precision(precision, family.role, files.dtype, _parameters(files), run_device(family.role))
-    key = (family.name, file_identity(files.parts), chosen.storage, chosen.compute, dynamic, change)
+    key = (family.name, file_identity(files.parts), repr(files.config), chosen.storage, chosen.compute, dynamic, change)
     model = SHELF.get(key, lambda: _build(files, family, chosen, dynamic, change))
     if chosen.note:
         model.notes.append(chosen.note)

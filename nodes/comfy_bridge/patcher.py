@@ -21,6 +21,7 @@ from .host import HostedModel, ManagedModel, Role, host_class, run_on
 # weight of a small child instead of calling it.
 RESIDENT_BYTES = 64 * 1024
 CALLBACKS = "vivid"
+ON_THE_DEVICE = ("denoiser", "controlnet", "flow")  # never on the CPU beside a GPU: every step waits for them
 
 Rebuild = Callable[[bool], ManagedModel]
 
@@ -73,15 +74,16 @@ def _rebuilt_patcher(rebuild: Rebuild, disable_dynamic: bool = False) -> Any:
 def run_device(role: Role) -> torch.device:
     """Where ComfyUI, told by its flags, wants models of this role to run."""
     management = comfy.model_management
-    if role in ("denoiser", "controlnet"):
+    if role in ON_THE_DEVICE:
         return management.get_torch_device()
     return management.vae_device() if role == "vae" else management.text_encoder_device()
 
 
 def _waiting_device(role: Role) -> torch.device:
-    """Where it wants them to wait. Segmenters and depth models are placed like text encoders, as the core's own are."""
+    """Where it wants them to wait. Segmenters and depth models are placed like text encoders, and flow models like
+    denoisers, as the core's own are."""
     management = comfy.model_management
-    if role in ("denoiser", "controlnet"):
+    if role in ON_THE_DEVICE:
         return management.unet_offload_device()
     return management.vae_offload_device() if role == "vae" else management.text_encoder_offload_device()
 

@@ -92,6 +92,12 @@ class Uncounted(Runtime):
         comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def running_node() -> str:
+    """The id of the node that is running now, unique in its workflow; empty outside of a run."""
+    context = get_executing_context()
+    return "" if context is None else str(context.node_id)
+
+
 def say(notes: Iterable[str]) -> None:
     """Show sentences on the running node (where the page can) and in ComfyUI's log."""
     text = "\n".join(notes)

@@ -8,6 +8,10 @@ import torch
 from harness.clips import BOX, HEIGHT, SIDE, START, STEP, WIDTH, moving_square
 
 COUNT = 8
+MARKS = (
+    '{"version": 1, "clip": null, "objects": [{"id": 1, "name": ""}], "marks": ['
+    '{"frame": 0, "object": 1, "points": [[0.28, 0.47, 1]], "box": null, "strokes": [], "painted": false}]}'
+)
 
 
 def clip() -> torch.Tensor:
@@ -40,6 +44,8 @@ def good_inputs() -> dict[str, dict[str, Any]]:
         "VividTrackMask": {
             "frames": clip(), "frame": 0, "box": BOX, "points": "", "direction": "both", "mask_frames": "",
         },
+        "VividPromptEditor": {"frames": clip(), "marks": MARKS},
+        "VividMaskHealth": {"mask": mask(), "frames": clip()},
         "VividTrackToMask": {"objects": "all", "start": 0, "length": 0},
         "VividRepairMask": {
             "mask": mask(), "override_frames": "", "in_between": True, "median_frames": 3, "min_speck": 0.1,

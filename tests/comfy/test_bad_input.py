@@ -14,6 +14,8 @@ from harness.inprocess import Result
 
 IMAGES = [
     ("VividTrackMask", "frames"),
+    ("VividPromptEditor", "frames"),
+    ("VividMaskHealth", "frames"),
     ("VividCropSubject", "frames"),
     ("VividStitch", "original"),
     ("VividStitch", "edited"),
@@ -26,6 +28,7 @@ IMAGES = [
 ]
 MASKS = [
     ("VividTrackMask", "mask"),
+    ("VividMaskHealth", "mask"),
     ("VividRepairMask", "mask"),
     ("VividRepairMask", "overrides"),
     ("VividAugmentMask", "mask"),
@@ -38,13 +41,15 @@ MASKS = [
     ("VividMeasureEdit", "blend_mask"),
     ("VividCompare", "mask"),
 ]
-ALONE = {("VividTrackMask", "frames"), ("VividKeyframes", "images")}  # no second clip that they could disagree with
+# No second clip that they could disagree with.
+ALONE = {("VividTrackMask", "frames"), ("VividPromptEditor", "frames"), ("VividKeyframes", "images")}
 MASKS_ALONE = {("VividRepairMask", "mask"), ("VividAugmentMask", "mask")}
 # Masks of some frames only: their number is checked against the frame numbers, not against the clip.
 MASKS_OF_SOME_FRAMES = {("VividTrackMask", "mask"), ("VividRepairMask", "overrides"), ("VividKeyframes", "masks")}
 EMPTY_IS_LEGAL = {
     ("VividTrackMask", "mask"): "says that the object is not on that frame",
     ("VividRepairMask", "overrides"): "says that the object is not on that frame",
+    ("VividMaskHealth", "mask"): "reports that the object is nowhere",
     ("VividCompare", "mask"): "draws no outline",
 }
 

@@ -42,10 +42,10 @@ def keyframes(call: Callable[..., Result], images: torch.Tensor, at_frames: str)
     ids=["box", "points", "bounding box", "mask", "mask on the last frame"],
 )
 def test_an_object_is_tracked_from_any_kind_of_mark(call: Callable[..., Result], marks: dict[str, Any]) -> None:
-    mask, _, report = returned(call("VividTrackMask", **{**scene.good_inputs()["VividTrackMask"], **marks}))
+    mask, _, report, health = returned(call("VividTrackMask", **{**scene.good_inputs()["VividTrackMask"], **marks}))
     assert mask.shape == scene.mask().shape and mask.dtype == torch.float32
     assert iou(mask, scene.mask()) > 0.85
-    assert report
+    assert report and health.ndim == 4 and health.shape[::3] == (1, 3)
 
 
 def test_corrections_come_back_exactly(call: Callable[..., Result]) -> None:
@@ -59,7 +59,7 @@ def test_corrections_come_back_exactly(call: Callable[..., Result]) -> None:
 
 def test_a_track_gives_back_its_objects_and_parts(call: Callable[..., Result]) -> None:
     two = {"points": '[{"x": 54, "y": 60, "object": 1}, {"x": 150, "y": 20, "object": 2}]', "box": ""}
-    mask, track, _ = returned(call("VividTrackMask", **{**scene.good_inputs()["VividTrackMask"], **two}))
+    mask, track, *_ = returned(call("VividTrackMask", **{**scene.good_inputs()["VividTrackMask"], **two}))
     first, second, both, part = (
         returned(call("VividTrackToMask", track=track, objects=objects, start=start, length=length))[0]
         for objects, start, length in (("1", 0, 0), ("2", 0, 0), ("all", 0, 0), ("1", 2, 3))

@@ -1,4 +1,4 @@
-"""SAM 2 at tiny size as a segmenter, the package's own video predictor on its weights, and a recorder of logits."""
+"""The sam2 package's own video predictor on the tiny model's weights, and a segmenter whose logits are recorded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from harness import tiny_sam2
+from harness.segmenters import FLAGS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -15,39 +16,6 @@ from vivid_core.masks.prompts import Prompt
 from vivid_core.masks.sam2_session import Sam2Segmenter, Sam2Session
 from vivid_core.masks.segmenter import ObjectMemory, Seen
 from vivid_core.runtime import Runtime
-
-# as the package's builder sets them for its video predictor
-FLAGS: dict[str, Any] = {
-    "binarize_mask_from_pts_for_mem_enc": True,
-    "sam_mask_decoder_extra_args": {
-        "dynamic_multimask_via_stability": True,
-        "dynamic_multimask_stability_delta": 0.05,
-        "dynamic_multimask_stability_thresh": 0.98,
-    },
-}
-
-
-def tiny_module(seed: int = 0) -> nn.Module:
-    """Random weights under which objects are there, and memory and prompts matter."""
-    torch.manual_seed(seed)
-    module = tiny_sam2.build(**FLAGS).eval().requires_grad_(False)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if parameter.ndim > 1 and "positional" not in name:
-                parameter.mul_(1.6)
-            if name.endswith("gamma"):
-                parameter.fill_(0.5)
-        module.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(4.0)  # type: ignore[union-attr]
-        module.no_mem_embed.normal_(std=0.5)  # type: ignore[operator]
-    return module
-
-
-def clip(frames: int = 12, height: int = 40, width: int = 56, seed: int = 0) -> Tensor:
-    """Noise in large blots that drifts: frames_fhwc."""
-    random = torch.Generator().manual_seed(seed)
-    blots = torch.rand(1, 3, 12, 16 + frames, generator=random)
-    wide = interpolate(blots, size=(height, (16 + frames) * 4), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0)
-    return torch.stack([wide[:, 2 * index : 2 * index + width] for index in range(frames)])
 
 
 class Recording:

@@ -16,7 +16,10 @@ from harness.live_memory import LiveMemory, UnfusedAttention, peak_of_forward
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from vivid_core.models import activations
+from vivid_core.masks.prompts import Prompt
+from vivid_core.masks.sam2_session import CACHED_FRAMES, Sam2Session
+from vivid_core.masks.segmenter import FrameMemory, ObjectMemory, Seen
+from vivid_core.models import activations, sam2
 from vivid_core.models.families import FAMILIES, empty
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -461,6 +464,57 @@ def test_sam2s_image_encoder_gets_what_it_needs(
     peak = peak_of_forward(module, lambda: {"sample": torch.empty(pictures)}, dtype, unfused_rows=rows(fused))
     estimate = activations.sam2_image_encoder(
         images, side, side, embed_width=embed_width, element_bytes=dtype.itemsize, attention_is_fused=fused
+    )
+    assert_enough(estimate, peak, limit(fused))
+
+
+class Unread(Sam2Session):
+    """A session on fake tensors, whose numbers can't be read."""
+
+    def _seen(self, found: dict[str, Any]) -> Seen:
+        return Seen(found["pred_masks"][0, 0], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "marked", "fused"),
+    [
+        (1024, (144, 48), 1, True),
+        (1024, (144, 48), 16, True),
+        (512, (112, 24), 3, True),
+        (1024, (96, 12), 1, True),
+        (256, (96, 16), 16, True),
+        (1024, (96, 12), 16, False),
+    ],
+)
+def test_a_step_of_sam2_gets_what_it_needs_to_remember(
+    side: int, size: tuple[int, int], marked: int, fused: bool
+) -> None:
+    pytest.importorskip("sam2")
+    trunk = {name: value for name, value in sam2.SIZES[size].items() if name != "name"}
+    config = {"version": "2.1", "image_size": side, "trunk": {"embed_dim": size[0], **trunk}}
+    widths = {"width": 256, "memory_width": 64, "memory_layers": 2, "memory_feedforward": 2048}
+    module = module_of("sam2", {**config, **widths})
+    passed = 6
+
+    def follow(frames_fhwc: torch.Tensor) -> None:
+        session = Unread(module, frames_fhwc, torch.device("cpu"))
+        features = torch.empty(1, 64, side // 16, side // 16, dtype=BF16)
+        frame = FrameMemory(features, torch.empty(1, 256))
+        memory = ObjectMemory(1, 0, dict.fromkeys(range(marked), frame))
+        memory.passed = {marked + place: frame for place in range(passed)}
+        for earlier in range(CACHED_FRAMES - 1):
+            session.mark(ObjectMemory(2, 0), Prompt(earlier, points=((0.5, 0.5, 1),)))
+        session.follow(memory, marked + passed)
+
+    inputs = {"frames_fhwc": torch.empty(marked + passed + 1, 8, 8, 3)}
+    peak = peak_of_forward(module, lambda: inputs, FP32, follow, rows(fused))
+    estimate = activations.sam2_step(
+        side,
+        remembered=marked + passed,
+        cached=CACHED_FRAMES,
+        embed_width=size[0],
+        element_bytes=4,
+        attention_is_fused=fused,
     )
     assert_enough(estimate, peak, limit(fused))
 

@@ -524,7 +524,7 @@ def test_every_family_is_known_by_its_own_tensors_alone():
 def test_a_family_says_what_messages_need():
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
-        assert family.role in {"denoiser", "vae", "text_encoder", "controlnet", "segmenter", "depth"}
+        assert family.role in {"denoiser", "vae", "text_encoder", "controlnet", "segmenter", "depth", "flow"}
         assert family.label and family.get_it.startswith(("get ", "save ")) and not family.get_it.endswith(".")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from harness import tiny_sam2
-from safetensors.torch import save_file
-from segmenting import clip
+from harness.segmenters import CONFIG as TINY
+from harness.segmenters import clip, save
 
 from vivid_core.masks.prompts import Prompt, Prompts
 from vivid_core.masks.sam2_session import Sam2Segmenter
@@ -27,22 +26,6 @@ pytest.importorskip("sam2")
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"tiny": "t", "small": "s", "base plus": "b+", "large": "l"}
-TINY: dict[str, Any] = {
-    "version": "2.1",
-    "image_size": tiny_sam2.SIZE,
-    "trunk": {
-        "embed_dim": 8,
-        "num_heads": 1,
-        "stages": [1, 1, 2, 1],
-        "global_att_blocks": [3],
-        "window_pos_embed_bkg_spatial_size": [4, 4],
-        "window_spec": [4, 2, 4, 2],
-    },
-    "width": 32,
-    "memory_width": 16,
-    "memory_layers": 2,
-    "memory_feedforward": 64,
-}
 
 
 @pytest.fixture
@@ -90,7 +73,9 @@ def test_each_released_size_is_told_from_its_shapes_and_built_as_the_package_doe
     torch.save({"model": {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}}, tmp_path / "sam2.pt")
     files = open_weights(tmp_path / "sam2.pt")
     family = check_family(files, {"sam2"})
-    ours: Any = empty(family, family.config(files))
+    config = family.config(files)
+    assert sam2.title(config) == f"SAM {version.removesuffix('.0')} {name}"
+    ours: Any = empty(family, config)
     assert {key: tensor.shape for key, tensor in ours.state_dict().items()} == shapes
     expected = plain(theirs)
     apart = {key for key, value in plain(ours).items() if expected.get(key) != value}
@@ -104,11 +89,7 @@ def test_each_released_size_is_told_from_its_shapes_and_built_as_the_package_doe
 def test_a_file_of_either_kind_is_loaded_and_tracks(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = tiny_sam2.build()
-    if kind == "pt":
-        torch.save({"model": made.state_dict()}, tmp_path / "model.pt")
-    else:
-        save_file(made.state_dict(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "SAM2Base", **TINY}))
+    save(made, tmp_path / f"model.{kind}")
     files = open_weights(tmp_path)
     family = check_family(files, {"sam2"})
     module = empty(family, family.config(files))

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 import torch
 from cancelling import CancelAfter, CancelledError
-from segmenting import Recording, Reference, clip, tiny_module
+from harness.segmenters import clip, tiny_module
+from segmenting import Recording, Reference
 from torch import Tensor, nn
 
 from vivid_core.masks.prompts import Prompt, Prompts
 from vivid_core.masks.sam2_session import CACHED_FRAMES, Sam2Segmenter
-from vivid_core.masks.segmenter import CHECKPOINT, ObjectMemory
+from vivid_core.masks.segmenter import (
+    CHECKPOINT,
+    MOST_PLACES,
+    FrameMemory,
+    ObjectMemory,
+    Reach,
+    resuming_every,
+)
 from vivid_core.masks.strokes import Stroke, stroke_prompt
 from vivid_core.masks.track_sam2 import track_by_segmenter
 from vivid_core.masks.tracks import Track
@@ -358,6 +366,26 @@ def test_memory_and_cached_features_stay_bounded(module) -> None:
                 session._features(frame)
             assert len(session._cache) == CACHED_FRAMES
     assert kept[6 * CHECKPOINT] - kept[3 * CHECKPOINT] <= 3 * 7
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_long_clip_can_be_taken_up_at_few_places_each_with_all_that_the_next_step_looks_at(backward: bool) -> None:
+    frame = FrameMemory(torch.zeros(1), torch.zeros(1))
+    reach = Reach(6, 15)
+    for count in (40, 400, 4000):
+        memory = ObjectMemory(1, count - 1 if backward else 0, every=resuming_every(count))
+        memory.marked[memory.anchor] = frame
+        order = range(count - 2, -1, -1) if backward else range(1, count)
+        for place in order:
+            memory.remember(place, frame, backward, reach)
+        places = memory.places_to_resume(memory.anchor, order[-1], backward)[1:]
+        assert len(places) <= MOST_PLACES and len(memory.passed) <= 16 * (len(places) + 3)
+        assert max(np.abs(np.diff([memory.anchor, *places, order[-1]]))) <= max(CHECKPOINT, count / MOST_PLACES + 1)
+        for place in places:
+            step = 1 if backward else -1
+            near = [other for other in range(place, place + step * reach.features, step) if other in order]
+            far = [other for other in range(place, place + step * reach.pointers, step) if other in order]
+            assert all(memory.passed[other].features is not None for other in near) and set(far) <= set(memory.passed)
 
 
 def test_the_model_is_held_for_the_run_and_the_bar_fills_up(module, frames) -> None:

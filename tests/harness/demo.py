@@ -23,6 +23,7 @@ from harness.prompts import (
     Prompt,
     handing_out_the_keyframe,
     ids_of,
+    marks_text,
     set_inputs,
     shipped,
     source_of,
@@ -32,6 +33,7 @@ from harness.server import ROOT, Run, Server, saved_files
 
 OUTPUT = ROOT / "output" / "demo"
 RECOLOUR, REMOVE = "Recolour an object (no weights)", "Remove an object (no weights)"
+MARKED = "Mark and track an object (no weights)"
 EXTERNAL = "Change an object with any image editor"
 CREDIT = "Big Buck Bunny (c) copyright 2008, Blender Foundation / www.bigbuckbunny.org, CC-BY 3.0"
 
@@ -46,6 +48,7 @@ class Job:
     frame: int = 0
     points: str = ""
     paint: bool = False
+    marks: str = ""
 
 
 def clicks(frame: int, inside: list[tuple[int, int]], outside: list[tuple[int, int]]) -> list[dict[str, int]]:
@@ -71,7 +74,10 @@ RABBIT_CLICKS = [
 ]
 RABBIT: dict[str, Any] = {"box": "150, 50, 480, 590", "frame": 66, "points": json.dumps(RABBIT_CLICKS)}
 ROCK: dict[str, Any] = {"box": "795, 290, 485, 170", "frame": 66}
+BUNNY_SIZE = (1280, 720)
+RABBIT_MARKS = marks_text(*BUNNY_SIZE, RABBIT["box"], RABBIT["frame"], RABBIT_CLICKS)
 BUNNY = (
+    Job("track_rabbit", MARKED, marks=RABBIT_MARKS),
     Job("recolour_rabbit", RECOLOUR, **RABBIT),
     Job("remove_rock", REMOVE, **ROCK),
     Job("paint_star_on_rock", EXTERNAL, **ROCK, paint=True),
@@ -114,6 +120,7 @@ def prepared(job: Job, clip: str) -> Prompt:
     if not ids_of(prompt, "LoadVideo"):
         return prompt
     set_inputs(prompt, "LoadVideo", file=clip)
+    set_inputs(prompt, "VividPromptEditor", marks=job.marks)
     set_inputs(prompt, "VividTrackMask", box=job.box, frame=job.frame, points=job.points)
     set_inputs(prompt, "ImageFromBatch", batch_index=job.frame)
     set_inputs(prompt, "VividKeyframes", at_frames=str(job.frame))

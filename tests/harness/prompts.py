@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ def set_inputs(prompt: Prompt, class_type: str, **inputs: Any) -> None:
     """Set these inputs on every node of this class."""
     for key in ids_of(prompt, class_type):
         prompt[key]["inputs"].update(inputs)
+
+
+def marks_text(width: int, height: int, box: str = "", frame: int = 0, points: Sequence[Mapping[str, int]] = ()) -> str:
+    """What the editor of Mark Object writes for one object: a box "x, y, w, h" on `frame`, and points, in pixels."""
+    marks: dict[int, dict[str, Any]] = {}
+    if box:
+        x, y, across, down = (int(value) for value in box.split(","))
+        sides = [x / width, y / height, (x + across) / width, (y + down) / height]
+        marks[frame] = {"frame": frame, "object": 1, "points": [], "box": sides}
+    for point in points:
+        mark = marks.setdefault(point["frame"], {"frame": point["frame"], "object": 1, "points": [], "box": None})
+        mark["points"].append([point["x"] / width, point["y"] / height, point["label"]])
+    return json.dumps({"version": 1, "clip": None, "objects": [{"id": 1, "name": ""}], "marks": list(marks.values())})
 
 
 def source_of(prompt: Prompt, key: str, name: str) -> str:

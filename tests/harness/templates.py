@@ -30,6 +30,8 @@ SISTERS = {
     "Edit a long clip (CogVideoX-Fun)": "world_long_clip",
     "Edit an image (CogVideoX-Fun)": "world_image",
     "Train a LoRA (CogVideoX)": "world_modify",
+    "Remove an object (RAFT)": "remove_rock",
+    "Mark and track an object (SAM2)": "track_rabbit",
     "Train a LoRA (embedded model)": "world_modify",
 }
 

@@ -10,12 +10,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
+from harness import segmenters
 from harness.clips import BOX, FRAMES, HEIGHT, WIDTH
 from harness.prompts import (
     API_FORMS,
     Prompt,
     handing_out_the_keyframe,
     ids_of,
+    marks_text,
     set_inputs,
     shipped,
     upstream,
@@ -34,7 +37,10 @@ def on_the_small_clip(path: Path) -> Prompt:
     """A shipped workflow on what is here: a small clip, and the embedded model in place of every other."""
     prompt = shipped(path.stem)
     set_inputs(prompt, "LoadVideo", file="clip.mp4")
-    set_inputs(prompt, "VividTrackMask", box=BOX, frame=0)
+    if ids_of(prompt, "VividPromptEditor"):
+        set_inputs(prompt, "VividPromptEditor", marks=marks_text(WIDTH, HEIGHT, BOX))
+    else:
+        set_inputs(prompt, "VividTrackMask", box=BOX, frame=0)
     if ids_of(prompt, "VividLoadEngine"):
         set_inputs(prompt, "VividLoadEngine", model=EMBEDDED)
         set_inputs(prompt, "VividTrainLora", steps=2, batch=2)
@@ -49,6 +55,23 @@ def edit_outside(prompt: Prompt, server: Server) -> None:
     (saved,) = (path for path in saved_files(server, run) if path.suffix == ".png")
     ImageOps.invert(Image.open(saved).convert("RGB")).save(server.base / "input" / "inverted_keyframe.png")
     set_inputs(prompt, "LoadImage", image="inverted_keyframe.png")
+
+
+def bring_flow_model(prompt: Prompt, server: Server) -> None:
+    """What a user does who wants RAFT: a file in its folder. Here its weights are random."""
+    from torchvision.models.optical_flow import raft_small
+
+    folder = server.base / "models" / "optical_flow"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(raft_small().state_dict(), folder / "raft_small.pth")
+    set_inputs(prompt, "VividLoadFlow", model="raft_small.pth", updates=2)
+
+
+def bring_segmenter(prompt: Prompt, server: Server) -> None:
+    """What a user does who wants SAM 2, likewise with random weights, of a size that was never released."""
+    file = server.base / "models" / "sam2" / "tiny" / "model.safetensors"
+    segmenters.save(segmenters.tiny_module(), file)
+    set_inputs(prompt, "VividLoadSegmenter", file="tiny/model.safetensors")
 
 
 def paint_mask(prompt: Prompt, server: Server) -> None:
@@ -71,6 +94,10 @@ def run_once(server: Server, path: Path, runs: dict[str, tuple[Prompt, Run]]) ->
             prompt, _ = with_json_of_measures(prompt)
         if ids_of(prompt, "LoadImage"):
             (edit_outside if path in MEASURED else paint_mask)(prompt, server)
+        if ids_of(prompt, "VividLoadFlow"):
+            bring_flow_model(prompt, server)
+        if ids_of(prompt, "VividLoadSegmenter"):
+            bring_segmenter(prompt, server)
         if ids_of(prompt, "VividTrainLora"):
             (sample,) = ids_of(prompt, "VividSaveSample")
             server.run(upstream(prompt, sample))

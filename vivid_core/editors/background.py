@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..masks.fields import Box, WorkingSize
-from ..masks.flow import Floats, luminance, picture, resized, warp
+from ..masks.flow import INVERSE_SEARCH, Floats, FlowEstimator, luminance, picture, resized, warp
 from .camera import Matrix, Small, applied, camera_motion, difference, gain_between, shift_of
 from .parallax import CELL, parallax
 
@@ -38,8 +38,8 @@ class View:
 class Background:
     """The background of a clip behind `hidden_fhw` (above 0 where it is not seen); call `look` for each frame first."""
 
-    def __init__(self, frames_fhwc: Tensor, hidden_fhw: Tensor) -> None:
-        self._frames, self._hidden = frames_fhwc, hidden_fhw
+    def __init__(self, frames_fhwc: Tensor, hidden_fhw: Tensor, flow: FlowEstimator = INVERSE_SEARCH) -> None:
+        self._frames, self._hidden, self._flow = frames_fhwc, hidden_fhw, flow
         count, height, width = hidden_fhw.shape
         self.size = WorkingSize.of(width, height)
         self.views: list[View] = []
@@ -144,7 +144,7 @@ class Background:
         return shift < OVERLAP * float(np.hypot(self.size.width, self.size.height))
 
     def _compare(self, index: int, small: Small, other: int, other_small: Small) -> None:
-        found = parallax(small, other_small, self._between(index, other))
+        found = parallax(small, other_small, self._between(index, other), self._flow)
         if found.beyond is not None:
             self._parallax[index, other] = found.beyond
         if other < index:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks import check_not_empty, checked_frames, checked_mask_for
 from ..masks.carry import Carried, carry
 from ..masks.fields import Box
-from ..masks.flow import Floats
+from ..masks.flow import INVERSE_SEARCH, Floats, FlowEstimator
 from ..runtime import Runtime
 from ..video.composite import composite, composite_key, feather_outside
 from ..video.keyframes import Keyframe, Keyframes
@@ -40,13 +40,14 @@ def propagate_by_flow(
     feather: float = 8.0,
     runtime: Runtime | None = None,
     notes: list[str] | None = None,
+    flow: FlowEstimator = INVERSE_SEARCH,
 ) -> Propagation:
     """Carry the edits of `keyframes` to every frame of a clip, inside the mask.
 
     `frames_fhwc` float32 [F, H, W, 3]; `mask_fhw` [F, H, W], above 0.5 where the object is; `blend_mask_fhw` says
     where the edit is shown, by default the mask and a soft rim of `feather` pixels outside it. The result is
     bit-exact the original where the blend mask is 0 (so also on frames with an empty mask), and `composite_key` at
-    each keyframe.
+    each keyframe. `flow` finds the motion from frame to frame.
     Raises ValueError when there is no keyframe, a keyframe lies outside the clip or on a frame whose mask is empty,
     or when masks and frames don't fit.
     """
@@ -61,7 +62,7 @@ def propagate_by_flow(
         blend = feather_outside(mask, feather, runtime)
     else:
         blend = checked_mask_for(blend_mask_fhw, frames, "Propagate, blend mask", notes)
-    work = _Work(frames, mask, blend, keys, runtime)
+    work = _Work(frames, mask, blend, keys, runtime, flow)
     for key, order, other in spans:
         work.carry_key(key, order, other)
     return work.finished()
@@ -124,8 +125,11 @@ class _Trust:
 class _Work:
     """The state of one propagation; `result` holds the edited pixels of the frames done so far."""
 
-    def __init__(self, frames: Tensor, mask: Tensor, blend: Tensor, keys: Keyframes, runtime: Runtime) -> None:
-        self._frames, self._mask, self._blend, self._keys, self._runtime = frames, mask, blend, keys, runtime
+    def __init__(
+        self, frames: Tensor, mask: Tensor, blend: Tensor, keys: Keyframes, runtime: Runtime, flow: FlowEstimator
+    ) -> None:
+        self._frames, self._mask, self._blend, self._keys = frames, mask, blend, keys
+        self._runtime, self._flow = runtime, flow
         self.result = frames.clone()
         self._edits: dict[int, KeyEdit] = {}
         self._half_done: dict[int, _Trust] = {}
@@ -139,7 +143,7 @@ class _Work:
     def carry_key(self, key: Keyframe, order: Sequence[int], other: Keyframe | None) -> None:
         """Carry `key` through the frames of `order`; if the key at their other end was carried before, mix the two."""
         edit = self._analysed(key)
-        for carried in carry(self._frames, key.index, self._mask[key.index], order, self._mask):
+        for carried in carry(self._frames, key.index, self._mask[key.index], order, self._mask, flow=self._flow):
             index = carried.index
             if _marks(self._mask[index]):
                 near = 1.0 if other is None else 1 - abs(index - key.index) / abs(other.index - key.index)

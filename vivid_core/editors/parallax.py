@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distance import lengths
-from ..masks.flow import Floats, dense_flow, forward_backward_error, pixel_grid, warp
+from ..masks.flow import INVERSE_SEARCH, Floats, FlowEstimator, forward_backward_error, pixel_grid, warp
 from ..optional import opencv
 from .camera import PURPOSE, Matrix, Small, applied
 from .membrane import spread
@@ -34,12 +34,12 @@ class Comparison:
     drift: NDArray[np.floating]
 
 
-def parallax(here: Small, there: Small, matrix: Matrix) -> Comparison:
+def parallax(here: Small, there: Small, matrix: Matrix, flow: FlowEstimator = INVERSE_SEARCH) -> Comparison:
     """Compare two frames that lie `matrix` (here to there) apart."""
     grid = pixel_grid(here.gray.shape[1], here.gray.shape[0])
     camera = applied(matrix, grid)
-    forth = dense_flow(here.gray, there.gray)
-    error = forward_backward_error(forth, dense_flow(there.gray, here.gray))
+    forth, back = flow.both_ways(here.colour, there.colour)
+    error = forward_backward_error(forth, back)
     beyond = grid + forth - camera
     seen = (here.seen > 0) & (warp(there.seen, grid + forth, "zero") > 250)
     completed = _completed(here, beyond, seen & (error < CONSISTENT) & (lengths(beyond) < MOST_PARALLAX))

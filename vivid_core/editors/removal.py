@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checks import check_not_empty, checked_frames, checked_mask_for
 from ..masks.fields import Box
+from ..masks.flow import INVERSE_SEARCH, FlowEstimator
 from ..optional import opencv
 from ..runtime import Runtime
 from ..video.composite import composite, feather_outside
@@ -39,12 +40,14 @@ def remove_by_flow(
     feather: float = 8.0,
     runtime: Runtime | None = None,
     notes: list[str] | None = None,
+    flow: FlowEstimator = INVERSE_SEARCH,
 ) -> Propagation:
     """Remove what the mask marks from a clip.
 
     `frames_fhwc` float32 [F, H, W, 3], `mask_fhw` [F, H, W] (above 0.5 = remove), `feather` in pixels: the soft rim
     outside the mask over which the filled hole fades into the frame. Frames with an empty mask stay bit-exact, as
     does everything where the returned blend mask is 0.
+    `flow` finds the motion from frame to frame.
     Raises ValueError when the mask is empty on all frames, covers everything, or doesn't fit the frames.
     """
     runtime = runtime or Runtime()
@@ -53,7 +56,7 @@ def remove_by_flow(
     check_not_empty(mask, "Remove, mask")
     runtime.begin(5 * len(frames))
     blend = _holes(mask, feather, runtime)
-    background = Background(frames, blend)
+    background = Background(frames, blend, flow)
     for _ in frames:
         background.look()
         runtime.advance()

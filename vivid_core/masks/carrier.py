@@ -10,7 +10,18 @@ from ..distance import lengths
 from . import matching
 from .anchor import Anchor
 from .fields import Box, Field, WorkingSize, apply_affine, box_of, chained_affine, inverse_affine
-from .flow import Bytes, Floats, dense_flow, forward_backward_error, luminance, picture, resized, warp
+from .flow import (
+    INVERSE_SEARCH,
+    Bytes,
+    Floats,
+    FlowEstimator,
+    dense_flow,
+    forward_backward_error,
+    luminance,
+    picture,
+    resized,
+    warp,
+)
 
 MARGIN = 0.12  # of the object's longer side, around it
 SMALLEST_MARGIN = 10
@@ -29,14 +40,15 @@ LOST = 0.05  # an object of which less is seen is lost
 class Carrier:
     """Follows the masked pixels of `reference`; call `step` for each next frame."""
 
-    def __init__(self, frames_fhwc: Tensor, reference: int, mask: NDArray) -> None:
+    def __init__(
+        self, frames_fhwc: Tensor, reference: int, mask: NDArray, flow: FlowEstimator = INVERSE_SEARCH
+    ) -> None:
         """Raises ValueError when the mask (full size) is empty."""
-        self._frames = frames_fhwc
+        self._frames, self._flow = frames_fhwc, flow
         height, width = frames_fhwc.shape[1:3]
         self.size = WorkingSize.of(width, height)
         self.index = reference
         self._picture = self._shrunk(reference)
-        self._gray = luminance(self._picture)
         self._anchor = self._first_anchor(mask)
         self.field = Field.identity(self._anchor.box)
         self.alpha = self.confidence = self._anchor.alpha
@@ -81,7 +93,7 @@ class Carrier:
         box = self._next_box(known_small)
         predicted = chained_affine(self.field.affine, _shift(-self._speed))
         if self.visible > LOST:
-            there, weight = self._followed(image, gray, box)
+            there, weight = self._followed(image, box)
         else:
             there, weight = apply_affine(predicted, box.grid()), np.zeros((box.height, box.width), np.float32)
             self.from_object = self.from_background = weight > 1
@@ -92,7 +104,7 @@ class Carrier:
             field = self._searched(image, field)
         field, error = self._corrected(image, gray, field)
         self._speed_from(field)
-        self.index, self._picture, self._gray, self.field = index, image, gray, field
+        self.index, self._picture, self.field = index, image, field
         self._judge(error, weight, None if known_small is None else known_small[box.slices])
 
     def adopt(self, mask: Bytes) -> None:
@@ -152,11 +164,11 @@ class Carrier:
         low, high = now.min(0), now.max(0)
         return Box(int(low[0]), int(low[1]), int(high[0]) + 1, int(high[1]) + 1)
 
-    def _followed(self, image: Bytes, gray: Bytes, box: Box) -> tuple[Floats, Floats]:
+    def _followed(self, image: Bytes, box: Box) -> tuple[Floats, Floats]:
         """The anchor coordinates of the new frame's pixels by one more step of flow, and where that can be trusted."""
         rows, columns = box.slices
-        before, now = self._gray[rows, columns], gray[rows, columns]
-        back, forth = dense_flow(now, before), dense_flow(before, now)  # "medium": the correction below is exact
+        # Not to single pixels: the correction below is exact, and always by inverse search, as what is left is small.
+        back, forth = self._flow.both_ways(image[rows, columns], self._picture[rows, columns])
         error = forward_backward_error(back, forth)
         allowed = AGREES + AGREES_SHARE * lengths(back)
         source = box.grid() + back

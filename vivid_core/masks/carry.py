@@ -18,7 +18,7 @@ from torch import Tensor
 from ..runtime import Runtime
 from .carrier import Carrier
 from .fields import Box
-from .flow import Floats
+from .flow import INVERSE_SEARCH, Floats, FlowEstimator
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,18 @@ def carry(
     order: Sequence[int],
     masks_fhw: Tensor | None = None,
     runtime: Runtime | None = None,
+    flow: FlowEstimator = INVERSE_SEARCH,
 ) -> Iterator[Carried]:
     """Carry the masked pixels of frame `reference` through the frames of `order`, one after the other.
 
     `order` leads away from the reference in steps of one frame (forward or backward), and may begin with it.
-    `masks_fhw` says where the object is on each frame, if that is known. Same inputs give the same output.
+    `masks_fhw` says where the object is on each frame, if that is known; `flow` finds the motion from frame to frame.
+    Same inputs give the same output.
     Raises ValueError when the reference's mask is empty.
     """
     runtime = runtime or Runtime()
     known = None if masks_fhw is None else masks_fhw.numpy()
-    carrier = Carrier(frames_fhwc, reference, mask_hw.numpy())
+    carrier = Carrier(frames_fhwc, reference, mask_hw.numpy(), flow)
     for index in order:
         if index != reference:
             carrier.step(index, None if known is None else known[index])

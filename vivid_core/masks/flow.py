@@ -6,7 +6,8 @@ the content of this pixel is found. Pixel centres have whole coordinates.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,7 @@ def dense_flow(gray_a: Bytes, gray_b: Bytes, preset: Preset = "medium", init: Fl
     Raises ValueError when the pictures differ in size.
     """
     cv2 = opencv(PURPOSE)
-    if gray_a.shape != gray_b.shape:
-        raise ValueError(
-            f"Optical flow: got pictures of {gray_a.shape[1]}x{gray_a.shape[0]} and {gray_b.shape[1]}x"
-            f"{gray_b.shape[0]}; both must have the same size, so resize one of them."
-        )
+    check_same_size(gray_a, gray_b)
     height, width = gray_a.shape
     more_rows, more_columns = max(0, SMALLEST_SIDE - height), max(0, SMALLEST_SIDE - width)
     if more_rows or more_columns:
@@ -75,6 +72,40 @@ def dense_flow(gray_a: Bytes, gray_b: Bytes, preset: Preset = "medium", init: Fl
     )  # the search writes its answer into this one
     flow = search.calc(np.ascontiguousarray(gray_a), np.ascontiguousarray(gray_b), start)
     return flow[:height, :width]
+
+
+class FlowEstimator(Protocol):
+    """What finds the motion between two pictures: inverse search by default, or a model."""
+
+    def both_ways(self, first: Bytes, second: Bytes) -> tuple[Floats, Floats]:
+        """The flows [h, w, 2] from `first` to `second` and from `second` to `first`: RGB pictures, uint8 [h, w, 3].
+
+        Raises ValueError when they differ in size.
+        """
+
+
+@dataclass(frozen=True)
+class InverseSearch:
+    """`dense_flow` on luminance: needs no weights."""
+
+    preset: Preset = "medium"
+
+    def both_ways(self, first: Bytes, second: Bytes) -> tuple[Floats, Floats]:
+        """As `FlowEstimator` says."""
+        gray = luminance(first), luminance(second)
+        return dense_flow(gray[0], gray[1], self.preset), dense_flow(gray[1], gray[0], self.preset)
+
+
+INVERSE_SEARCH = InverseSearch()
+
+
+def check_same_size(first: Bytes, second: Bytes) -> None:
+    """Raises ValueError when two pictures [h, w, ...] differ in size."""
+    if first.shape[:2] != second.shape[:2]:
+        raise ValueError(
+            f"Optical flow: got pictures of {first.shape[1]}x{first.shape[0]} and {second.shape[1]}x{second.shape[0]}; "
+            "both must have the same size, so resize one of them."
+        )
 
 
 def pixel_grid(width: int, height: int, left: float = 0.0, top: float = 0.0) -> Floats:

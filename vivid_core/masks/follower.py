@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..optional import opencv
 from .carrier import LOST, Carrier
-from .flow import PURPOSE, Floats
+from .flow import INVERSE_SEARCH, PURPOSE, Floats, FlowEstimator
 from .refine import ColourModel
 
 FORGOTTEN = 0.1  # of what stays hidden at each correction, where colour tells the object well
@@ -18,13 +18,18 @@ SPECK = 0.004  # of the object's area: smaller islands and holes are noise
 
 
 def follow(
-    frames_fhwc: Tensor, reference: int, mask: NDArray, order: Sequence[int]
+    frames_fhwc: Tensor,
+    reference: int,
+    mask: NDArray,
+    order: Sequence[int],
+    flow: FlowEstimator = INVERSE_SEARCH,
 ) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
     """Yield (frame, visible mask [H, W], how much of the object is seen in 0..1) for each frame of `order`.
 
-    A lost object has an empty mask and score 0. Raises ValueError when `mask` is empty.
+    A lost object has an empty mask and score 0. `flow` finds the motion from frame to frame.
+    Raises ValueError when `mask` is empty.
     """
-    carrier = Carrier(frames_fhwc, reference, mask)
+    carrier = Carrier(frames_fhwc, reference, mask, flow)
     model = ColourModel()
     for index in order:
         carrier.step(index)

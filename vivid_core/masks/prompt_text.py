@@ -14,7 +14,7 @@ MAX_DEPTH = 8  # lists inside lists, and JSON texts inside JSON texts
 MAX_NUMBER = 1e9
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str, what: str = "Points", advice: str = POINTS_EXAMPLE) -> Any:
     """The content of a JSON text, None if it is blank. Raises ValueError with the place where the text broke."""
     if not text.strip():
         return None
@@ -25,11 +25,11 @@ def read_json(text: str) -> Any:
     except json.JSONDecodeError as broken:
         near = text[max(0, broken.pos - 10) : broken.pos + 10].strip()
         raise ValueError(
-            f"Points: the text is no valid JSON at line {broken.lineno}, column {broken.colno} (near {near!r}): "
-            f"{broken.msg.lower()}; {POINTS_EXAMPLE}."
+            f"{what}: the text is no valid JSON at line {broken.lineno}, column {broken.colno} (near {near!r}): "
+            f"{broken.msg.lower()}; {advice}."
         ) from broken
     except RecursionError as deep:
-        raise ValueError(f"Points: the text has too many brackets inside each other; {POINTS_EXAMPLE}.") from deep
+        raise ValueError(f"{what}: the text has too many brackets inside each other; {advice}.") from deep
 
 
 def read_points(

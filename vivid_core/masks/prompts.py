@@ -6,6 +6,7 @@ pixel `x` of a frame `width` wide becomes `x / width`: the left edge of that pix
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -113,19 +114,22 @@ def parse_box(
 ) -> Prompts:
     """Read a box in pixels: "x, y, width, height", or ComfyUI's BOUNDING_BOX (a mapping), or a list of those.
 
-    A single box is object 1; the boxes of a list are objects 1, 2, 3 ... An empty text or list gives no prompts.
-    A box may leave the frame by rounding (1 pixel) and is cut there.
+    A single box is object 1; the boxes of a list are objects 1, 2, 3 ... An empty text or list gives no prompts. Of a
+    list of lists, one for each frame as detectors give them, the one of `frame` is read, or the only one.
+    A box may leave the frame by rounding (1 pixel) and is cut there; one with a score, which a detector guessed, may
+    leave it anywhere.
     Raises ValueError when it is no box, has no area, or lies outside the frame.
     """
     if boxes is None or (isinstance(boxes, str) and not boxes.strip()):
         return Prompts()
     if isinstance(boxes, Sequence) and not isinstance(boxes, str):
-        numbers_only = len(boxes) == 4 and all(isinstance(value, (int, float)) for value in boxes)
-        items: Sequence[Any] = [boxes] if numbers_only else boxes
+        numbers_only = len(boxes) == 4 and all(_is_number(value) for value in boxes)
+        items: Sequence[Any] = [boxes] if numbers_only else _of_frame(boxes, frame)
     else:
         items = [boxes]
     return Prompts(
-        Prompt(frame, number, box=_box(read_box(item), width, height)) for number, item in enumerate(items, start=1)
+        Prompt(frame, number, box=_box(read_box(item), width, height, _slack(item)))
+        for number, item in enumerate(items, start=1)
     )
 
 
@@ -239,6 +243,20 @@ def _fitted(prompt: Prompt, count: int, height: int, width: int) -> Prompt:
     return replace(prompt, frame=frame_index(prompt.frame, count, "Prompt"))
 
 
+def _of_frame(boxes: Sequence[Any], frame: int) -> Sequence[Any]:
+    """The boxes of one frame, if they are given by frame: nothing in them says which of two frames are one object."""
+    by_frame = all(isinstance(item, Sequence) and not isinstance(item, str) for item in boxes)
+    if not boxes or not by_frame or any(_is_number(value) for item in boxes for value in item):
+        return boxes
+    if len(boxes) == 1:
+        return list(boxes[0])
+    return list(boxes[frame_index(frame, len(boxes), "Boxes")])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
 def _inside(x: float, y: float, width: int, height: int) -> bool:
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(
@@ -248,13 +266,18 @@ def _inside(x: float, y: float, width: int, height: int) -> bool:
     return True
 
 
-def _box(values: tuple[float, float, float, float], width: int, height: int) -> Box:
+def _slack(item: Any) -> float:
+    """By how many pixels a box may leave the frame."""
+    return math.inf if isinstance(item, Mapping) and "score" in item else BOX_SLACK
+
+
+def _box(values: tuple[float, float, float, float], width: int, height: int, slack: float) -> Box:
     x, y, box_width, box_height = values
     shown = f"{x:g}, {y:g}, {box_width:g}, {box_height:g}"
     if box_width <= 0 or box_height <= 0:
         raise ValueError(f"Box: {shown} has no area; width and height must be above 0, so {BOX_EXAMPLE}.")
     right, bottom = x + box_width, y + box_height
-    if min(x, y) < -BOX_SLACK or right > width + BOX_SLACK or bottom > height + BOX_SLACK:
+    if min(x, y) < -slack or right > width + slack or bottom > height + slack:
         raise ValueError(
             f"Box: {shown} (x, y, width, height) leaves the {width}x{height} frame; it must end at x <= {width} and "
             f"y <= {height} and begin at 0 or later, so make it smaller or move it."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,26 +29,28 @@ LIMIT = 32.0  # of the followed mask's logits when it goes with the points of a 
 @dataclass(frozen=True)
 class Sam2Segmenter:
     """A SAM2Base `module` (see models/sam2). `identity` names its weights and settings; `device` is where it computes;
-    `activations` are the bytes that a step needs beside the weights."""
+    `activations` are the bytes that a step needs beside the weights. `autocast` is a narrower dtype to compute in where
+    torch thinks it safe: the model's tables are fp32, so its weights stay so too."""
 
     module: nn.Module
     identity: str
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     activations: int = 0
+    autocast: torch.dtype | None = None
 
     @contextmanager
     def session(self, frames_fhwc: Tensor, runtime: Runtime) -> Iterator[Sam2Session]:
         """A session over `frames_fhwc` (float32 [F, H, W, 3] in 0..1); the module is held while it is open."""
-        with runtime.hold(self.module, activations=self.activations), torch.no_grad():
+        narrower = nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
+        with runtime.hold(self.module, activations=self.activations), torch.no_grad(), narrower:
             yield Sam2Session(self.module, frames_fhwc, self.device)
 
 
 @dataclass(frozen=True)
 class _Features:
-    """What the image encoder says of a frame: each level flattened [h * w, 1, C], its positions, its (h, w)."""
+    """What the image encoder says of a frame: each level flattened [h * w, 1, C] and its (h, w)."""
 
     levels: list[Tensor]
-    positions: list[Tensor]
     sizes: list[tuple[int, int]]
 
 
@@ -61,7 +63,8 @@ class Sam2Session:
         self._device = device
         self._cache: OrderedDict[int, _Features] = OrderedDict()
         self._reach = Reach(module.num_maskmem - 1, module.max_obj_ptrs_in_encoder - 1)
-        self._positions: list[Tensor] | None = None
+        self._positions: list[Tensor] | None = None  # of what is remembered
+        self._places: list[Tensor] = []  # of the smallest level, which alone needs them; the same on every frame
 
     def mark(self, memory: ObjectMemory, prompt: Prompt) -> Seen:
         """What the prompt's mask alone says, or else its box and points."""
@@ -117,7 +120,7 @@ class Sam2Session:
             frame_idx=frame,
             is_init_cond_frame=not recalled,
             current_vision_feats=features.levels,
-            current_vision_pos_embeds=features.positions,
+            current_vision_pos_embeds=self._places,
             feat_sizes=features.sizes,
             point_inputs=points,
             mask_inputs=masks,
@@ -171,7 +174,8 @@ class Sam2Session:
         mean, deviation = (image.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
         encoded = self._module.forward_image((image.clamp(0, 1) - mean) / deviation)
         _, levels, positions, sizes = self._module._prepare_backbone_features(encoded)
-        self._cache[frame] = _Features(levels, positions, sizes)
+        self._places = self._places or positions[-1:]
+        self._cache[frame] = _Features(levels, sizes)
         if len(self._cache) > CACHED_FRAMES:
             self._cache.popitem(last=False)
         return self._cache[frame]

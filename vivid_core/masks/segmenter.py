@@ -11,7 +11,8 @@ from torch import Tensor
 from ..runtime import Runtime
 from .prompts import Prompt
 
-CHECKPOINT = 32  # frames between places from which a track can be taken up again
+CHECKPOINT = 32  # frames at least between places from which a track can be taken up again
+MOST_PLACES = 12  # of those in a clip, so that what is kept does not grow with it
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,19 @@ class ObjectMemory:
     """What a segmenter remembers of one object: of every frame that the user marked, and of some that it passed.
 
     `anchor` is the marked frame from which the object is followed both ways. Of the passed frames those within reach
-    are kept, and those from which the track can be taken up again: around marked frames, and before every CHECKPOINT.
+    are kept, and those from which the track can be taken up again: around marked frames, and before each place that
+    `every` so many frames leave (see `resuming_every`).
     """
 
     object_id: int
     anchor: int
     marked: dict[int, FrameMemory] = field(default_factory=dict)
     passed: dict[int, FrameMemory] = field(default_factory=dict)
+    every: int = CHECKPOINT
 
     def copy(self) -> ObjectMemory:
         """A memory that can go on without changing this one."""
-        return ObjectMemory(self.object_id, self.anchor, dict(self.marked), dict(self.passed))
+        return ObjectMemory(self.object_id, self.anchor, dict(self.marked), dict(self.passed), self.every)
 
     def before(self, frame: int, backward: bool, reach: Reach) -> dict[int, FrameMemory]:
         """The passed frames that a step to `frame` may look at.
@@ -84,7 +87,7 @@ class ObjectMemory:
                 del self.passed[place]
 
     def _leads_to_a_place_to_resume(self, frame: int, distance: int, backward: bool) -> bool:
-        to_checkpoint = frame % CHECKPOINT if backward else -frame % CHECKPOINT
+        to_checkpoint = frame % self.every if backward else -frame % self.every
         return to_checkpoint < distance or any(abs(frame - marked) <= distance for marked in self.marked)
 
     def places_to_resume(self, start: int, stop: int, backward: bool) -> list[int]:
@@ -93,7 +96,7 @@ class ObjectMemory:
         return [
             frame
             for frame in between
-            if frame in self.marked or frame == start or (frame % CHECKPOINT == 0 and frame in self.passed)
+            if frame in self.marked or frame == start or (frame % self.every == 0 and frame in self.passed)
         ]
 
     def forget_beyond(self, frame: int, backward: bool) -> None:
@@ -101,6 +104,11 @@ class ObjectMemory:
         self.passed = {
             place: memory for place, memory in self.passed.items() if (place >= frame if backward else place <= frame)
         }
+
+
+def resuming_every(count: int) -> int:
+    """How many frames lie between the places from which a track of `count` frames can be taken up again."""
+    return max(CHECKPOINT, -(-count // MOST_PLACES))
 
 
 class Session(Protocol):

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..optional import opencv
 from ..runtime import Runtime
 from .fields import box_of
-from .flow import PURPOSE, Flags, Floats
+from .flow import INVERSE_SEARCH, PURPOSE, Flags, Floats, FlowEstimator
 from .follower import follow
 from .prompts import Prompts
 from .select import select_object
@@ -40,13 +40,15 @@ def track_by_flow(
     direction: str = "both",
     runtime: Runtime | None = None,
     notes: list[str] | None = None,
+    flow: FlowEstimator = INVERSE_SEARCH,
 ) -> Track:
     """Follow each prompted object through `frames_fhwc`, within its shot, from the prompted frames outwards.
 
     A prompt with a mask is used as it is; boxes and points are turned into masks by `select_object`. Several prompts
     of one object are corrections: their masks come back exactly, and between two of them the masks carried from both
     sides are blended by distance and confidence. `direction` is one of DIRECTIONS. Scores are the visible share of the
-    object; where it is lost the mask is empty and the score 0. An empty mask as prompt says "not here".
+    object; where it is lost the mask is empty and the score 0. An empty mask as prompt says "not here". `flow` finds
+    the motion from frame to frame.
     Raises ValueError when nothing is prompted, on an unknown direction, or as `Prompts.fitted` does.
     """
     runtime = runtime or Runtime()
@@ -57,7 +59,7 @@ def track_by_flow(
     _note_cuts(cuts, prompts, count, notes)
     builder = TrackBuilder(prompts.object_ids, count, height, width)
     for object_id in prompts.object_ids:
-        _track_object(frames_fhwc, prompts, object_id, cuts, direction, runtime, builder)
+        _track_object(frames_fhwc, prompts, object_id, cuts, direction, runtime, builder, flow)
     return builder.build(cuts, prompts.frames)
 
 
@@ -66,7 +68,9 @@ def checked_request(frames_fhwc: Tensor, prompts: Prompts, direction: str) -> Pr
     if direction not in DIRECTIONS:
         raise ValueError(f'Track Mask: got the direction "{direction}", but it must be one of {", ".join(DIRECTIONS)}.')
     if not len(prompts):
-        raise ValueError("Track Mask: nothing is marked; draw a box or points on the object, or connect a mask.")
+        raise ValueError(
+            "Track Mask: nothing is marked; mark the object in Mark Object, or with a box, points or a mask here."
+        )
     return prompts.fitted(frames_fhwc)
 
 
@@ -78,6 +82,7 @@ def _track_object(
     direction: str,
     runtime: Runtime,
     builder: TrackBuilder,
+    flow: FlowEstimator,
 ) -> None:
     given = {prompt.frame: select_object(frames_fhwc[prompt.frame], prompt) for prompt in prompts.of_object(object_id)}
     for frame, mask_hw in given.items():
@@ -86,7 +91,8 @@ def _track_object(
     for leg in _legs(tuple(given), cuts, len(frames_fhwc), direction):
         if not bool((given[leg.reference] > 0.5).any()):
             continue
-        for frame, mask, score in follow(frames_fhwc, leg.reference, given[leg.reference].numpy(), leg.order):
+        start = given[leg.reference].numpy()
+        for frame, mask, score in follow(frames_fhwc, leg.reference, start, leg.order, flow):
             if leg.blended and frame in scores:
                 assert leg.other is not None
                 nearness = abs(frame - leg.other) / abs(leg.reference - leg.other)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from .prompts import Prompt, Prompts
-from .segmenter import ObjectMemory
+from .segmenter import ObjectMemory, resuming_every
 
 SAMPLED = 32  # places to a side at which each frame is looked at to know a clip again
 
@@ -65,8 +65,11 @@ class Course:
     again: bool = field(default=False)
 
 
-def plan_courses(prompts: Prompts, direction: str, earlier: TrackMemory | None, anew: bool = False) -> list[Course]:
-    """The course of each object of `prompts` (fitted to the clip), given the memory of an earlier track, if any.
+def plan_courses(
+    prompts: Prompts, direction: str, count: int, earlier: TrackMemory | None, anew: bool = False
+) -> list[Course]:
+    """The course of each object of `prompts` (fitted to the clip of `count` frames), given the memory of an earlier
+    track, if any.
 
     With `anew` everything is run; of the earlier track only the frame counts from which each object was followed.
     Raises ValueError when an object has background points only, or prompts that `direction` never reaches.
@@ -78,7 +81,10 @@ def plan_courses(prompts: Prompts, direction: str, earlier: TrackMemory | None, 
         course = None
         if earlier is not None and memory is not None and not anew:
             course = _corrected(object_id, given, memory, earlier.marks[object_id], direction)
-        courses.append(course or _whole(object_id, given, direction, memory.anchor if memory else None))
+        course = course or _whole(object_id, given, direction, memory.anchor if memory else None)
+        if course.memory is not None:
+            course.memory.every = resuming_every(count)
+        courses.append(course)
     return courses
 
 

@@ -48,7 +48,7 @@ def track_by_segmenter(
     prompts = checked_request(frames_fhwc, prompts, direction)
     clip = clip_digest(frames_fhwc)
     earlier, reason = _usable(previous, clip, segmenter.identity, direction)
-    courses = plan_courses(prompts, direction, earlier, anew)
+    courses = plan_courses(prompts, direction, len(frames_fhwc), earlier, anew)
     builder = TrackBuilder(prompts.object_ids, *frames_fhwc.shape[:3])
     for course in courses:
         if course.again and previous is not None:

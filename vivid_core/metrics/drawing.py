@@ -37,6 +37,12 @@ def to_image(picture: np.ndarray) -> Tensor:
     return torch.tensor(picture, dtype=torch.float32).div_(255)
 
 
+def mixed(first: Colour, second: Colour, share: float) -> Colour:
+    """A colour between two others, `share` of the second."""
+    red, green, blue = (round((1 - share) * one + share * other) for one, other in zip(first, second))
+    return red, green, blue
+
+
 def even(length: float) -> int:
     """`length` rounded up to an even number of pixels, as video encoders want it."""
     return 2 * math.ceil(length / 2)

@@ -11,25 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import checked_mask
-from ..masks.shapes import Bounds, bounds
 from ..masks.tracks import Track
+from .health_series import AREA_JUMP, LOW_OVERLAP, Jump, mask_series
+
+__all__ = ["Health", "Jump", "ObjectHealth", "track_health"]
 
 LOST_SCORE = 0.1  # a tracker that is less sure than this follows something else
 LOST_AREA = 0.03  # of the object's usual area: a remnant
-LOW_OVERLAP = 0.5  # with the previous mask, motion taken out
-AREA_JUMP = 1.6  # times larger or smaller than on the previous frame
 MOST_SUGGESTIONS = 5
 
 Span = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Jump:
-    """A frame whose mask differs much from the previous one's: its area as a multiple, and the overlap (IoU)."""
-
-    frame: int
-    area_ratio: float
-    overlap: float
 
 
 @dataclass(frozen=True)
@@ -153,59 +144,20 @@ def _object_health(
     cuts: Sequence[int],
     corrected: Sequence[int],
 ) -> ObjectHealth:
-    areas, ratios, overlaps = _series(count, mask_at, cuts)
-    lost = _lost_spans(areas, scores)
-    gone = {frame for first, last in lost for frame in range(first, last + 1)}
-    jumps = tuple(
-        Jump(frame, ratio, overlap)
-        for frame, (ratio, overlap) in enumerate(zip(ratios, overlaps))
-        if ratio is not None and overlap is not None and frame not in gone and frame - 1 not in gone
-        if overlap < LOW_OVERLAP or not 1 / AREA_JUMP <= ratio <= AREA_JUMP
-    )
+    series = mask_series(count, mask_at, cuts)
+    lost = _lost_spans(series.areas, scores)
+    jumps = series.jumps({frame for first, last in lost for frame in range(first, last + 1)})
     return ObjectHealth(
         object_id,
-        tuple(areas),
-        tuple(ratios),
-        tuple(overlaps),
+        tuple(series.areas),
+        tuple(series.area_ratios),
+        tuple(series.overlaps),
         None if scores is None else tuple(scores),
         lost,
         tuple(last + 1 for first, last in lost if first > 0 and last + 1 < count),
         jumps,
         tuple(_suggestions(count, lost, jumps, set(corrected), set(cuts))),
     )
-
-
-def _series(
-    count: int, mask_at: Callable[[int], np.ndarray], cuts: Sequence[int]
-) -> tuple[list[float], list[float | None], list[float | None]]:
-    """Areas, area ratios and overlaps; only two masks, cut to their boxes, are held at a time."""
-    areas: list[float] = []
-    ratios: list[float | None] = []
-    overlaps: list[float | None] = []
-    before: tuple[np.ndarray, Bounds] | None = None
-    for frame in range(count):
-        mask = mask_at(frame)
-        box = bounds(mask)
-        now = None if box is None else (mask[box.slices].copy(), box)
-        areas.append(0.0 if now is None else int(now[0].sum()) / mask.size)
-        comparable = now is not None and before is not None and frame not in cuts
-        ratios.append(areas[-1] / areas[-2] if comparable else None)
-        overlaps.append(_moved_overlap(before, now) if comparable and before and now else None)
-        before = now
-    return areas, ratios, overlaps
-
-
-def _moved_overlap(first: tuple[np.ndarray, Bounds], second: tuple[np.ndarray, Bounds]) -> float:
-    """IoU of two masks after their centres are brought together, so that fast motion is no alarm."""
-    centres = [np.argwhere(part).mean(axis=0) for part, _ in (first, second)]
-    # whole pixels from the corner of the first box to the corner of the second, once the centres agree
-    down, across = (int(value) for value in np.round(centres[0] - centres[1]))
-    a, b = first[0], second[0]
-    rows = slice(max(0, down), min(a.shape[0], down + b.shape[0]))
-    columns = slice(max(0, across), min(a.shape[1], across + b.shape[1]))
-    other = b[rows.start - down : rows.stop - down, columns.start - across : columns.stop - across]
-    both = int((a[rows, columns] & other).sum())
-    return both / (int(a.sum()) + int(b.sum()) - both)
 
 
 def _lost_spans(areas: list[float], scores: list[float] | None) -> tuple[Span, ...]:
@@ -237,10 +189,18 @@ def _suggestions(
     for jump in jumps:
         if jump.frame in corrected:
             continue
-        change = f"its area is {jump.area_ratio:.1f} times the one before"
-        reason = change if not 1 / AREA_JUMP <= jump.area_ratio <= AREA_JUMP else "its shape changes at once"
-        found.append((jump.frame, f"check frame {jump.frame} ({reason}), add a click or a box there if it is wrong"))
+        found.append(
+            (jump.frame, f"check frame {jump.frame} ({_reason(jump)}), add a click or a box there if it is wrong")
+        )
     return [text for _, text in sorted(found)]
+
+
+def _reason(jump: Jump) -> str:
+    if not 1 / AREA_JUMP <= jump.area_ratio <= AREA_JUMP:
+        return f"its area is {jump.area_ratio:.1f} times the one before"
+    if jump.overlap < LOW_OVERLAP:
+        return "its shape changes at once"
+    return f"it leaps by {jump.leap:.1f} times its size"
 
 
 def _span(span: Span) -> str:

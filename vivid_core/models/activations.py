@@ -251,6 +251,38 @@ def sam2_image_encoder(
     return _bytes(images * height * width * max(features, positions) / element_bytes, element_bytes, scores)
 
 
+def sam2_step(
+    side: int = 1024,
+    *,
+    remembered: int,
+    cached: int,
+    embed_width: int = 144,
+    element_bytes: int,
+    attention_is_fused: bool = True,
+) -> int:
+    """Bytes for following an object to one more frame with SAM 2, on pictures of side x side pixels.
+
+    `remembered` are the frames that the memory attention looks at, `cached` those whose features are kept, and
+    `embed_width` is as for the image encoder.
+
+    Measured, for each pixel: 4 elements for a frame's features, 84 bytes for the tables of positions, and then either
+    the image encoder, or 5.5 elements and 5.4 x 256 for each place (of 16 x 16 pixels) of each remembered frame.
+    Unfused, the memory attention has one head, and all its places look at all that is remembered.
+    """
+    pixels, places = side**2, (side // 16) ** 2
+    kept = _bytes(pixels * (4 * cached + 84 / element_bytes), element_bytes)
+    encoder = sam2_image_encoder(
+        1,
+        side,
+        side,
+        embed_width=embed_width,
+        element_bytes=element_bytes,
+        attention_is_fused=attention_is_fused,
+    )
+    scores = 0 if attention_is_fused else 2 * min(places, UNFUSED_ROWS) * remembered * places
+    return kept + max(encoder, _bytes(5.5 * pixels + 5.4 * 256 * places * remembered, element_bytes, scores))
+
+
 def depth_anything(
     images: int,
     height: int,

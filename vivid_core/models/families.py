@@ -20,6 +20,7 @@ from . import (
     depth_anything,
     embedded,
     embedded_codec,
+    raft,
     sam2,
     t5_encoder,
     umt5_encoder,
@@ -45,6 +46,7 @@ FAMILIES: tuple[Family, ...] = (
     controlnet.FAMILY,
     depth_anything.FAMILY,
     sam2.FAMILY,
+    raft.FAMILY,
     embedded.TRANSFORMER_FAMILY,
     embedded_codec.FAMILY,
 )
@@ -71,6 +73,11 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
         _any("vision_encoder.backbone.", "vision_encoder.neck."),
         "a SAM 2 model in transformers' layout, which this version can't take apart",
         sam2.FAMILY.get_it,
+    ),
+    (
+        _any("fnet.conv1."),
+        "a RAFT model in its original layout, which this version can't take apart",
+        raft.FAMILY.get_it,
     ),
     (
         _any("motion_modules."),
@@ -122,10 +129,13 @@ def open_family(path: str | Path, wanted: Collection[str]) -> tuple[WeightFiles,
     return files, check_family(files, wanted)
 
 
+SEVERAL = "the help page says where each comes from"
+
+
 def _needed(wanted: Collection[str]) -> str:
     fitting = [one for one in FAMILIES if one.name in wanted]
     labels = " or ".join(f"a {one.label}" for one in fitting)
-    return f"this input needs {labels}; {'; or '.join(one.get_it for one in fitting)}"
+    return f"this input needs {labels}; {fitting[0].get_it if len(fitting) == 1 else SEVERAL}"
 
 
 def empty(family: Family, config: Mapping[str, Any]) -> nn.Module:

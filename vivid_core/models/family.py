@@ -29,10 +29,10 @@ def unchanged(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 class Family:
     """One architecture: how its files look, and how its module is made.
 
-    `label` stands in messages after "a"; `role` is one of denoiser, vae, text_encoder, controlnet, segmenter and
-    depth; `get_it` says, as the second half of a sentence, where the files are. `detects` looks at keys and shapes;
-    `config` takes the settings from config.json, or from the shapes where there is none; `build` makes the module
-    from them; `convert` gives the file's tensors the module's names.
+    `label` stands in messages after "a"; `role` is one of denoiser, vae, text_encoder, controlnet, segmenter,
+    depth and flow; `get_it` says, as the second half of a sentence, where the files are. `detects` looks at keys and
+    shapes; `config` takes the settings from config.json, or from the shapes where there is none; `build` makes the
+    module from them; `convert` gives the file's tensors the module's names.
     """
 
     name: str

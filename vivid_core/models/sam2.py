@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from .family import Family, Tensors, count, given_config, odd_size, width
@@ -14,6 +18,7 @@ from .files import WeightFiles
 
 LABEL = "SAM 2 model"
 CLASS = "SAM2Base"
+METADATA = "vivid_sam2"  # the name under which `save` puts settings and notes
 TRUNK = "image_encoder.trunk."
 IMAGE_SIZE = 1024  # what the released models were trained with, in pixels
 # --no-build-isolation: otherwise pip downloads a second torch only to build the package.
@@ -89,15 +94,18 @@ def _detects(tensors: Tensors) -> bool:
 
 
 def config(files: WeightFiles) -> dict[str, Any]:
-    """The settings, from config.json or from the shapes: `version` (2.0 or 2.1), `image_size` (pixels to a side, free
-    to change in steps of 32), `trunk` (one of SIZES with its `embed_dim`), `width`, `memory_width`, `memory_layers`,
-    `memory_feedforward`.
+    """The settings, from config.json, from what `save` wrote, or from the shapes: `version` (2.0 or 2.1), `image_size`
+    (pixels to a side, free to change in steps of 32), `trunk` (one of SIZES with its `embed_dim`), `width`,
+    `memory_width`, `memory_layers`, `memory_feedforward`.
 
-    Raises ValueError for a size that was never released and brings no config.json.
+    Raises ValueError for a size that was never released and brings no settings.
     """
     given = given_config(files, LABEL, CLASS)
     if given is not None:
         return given
+    if METADATA in files.metadata:
+        written: dict[str, Any] = json.loads(files.metadata[METADATA])["config"]
+        return written
     embed_dim = width(files.tensors, TRUNK + "patch_embed.proj.weight")
     blocks = count(files.tensors, TRUNK + "blocks.")
     if (embed_dim, blocks) not in SIZES:
@@ -112,6 +120,26 @@ def config(files: WeightFiles) -> dict[str, Any]:
         "memory_layers": count(files.tensors, "memory_attention.layers."),
         "memory_feedforward": width(files.tensors, "memory_attention.layers.0.linear1.weight"),
     }
+
+
+def title(config: Mapping[str, Any]) -> str:
+    """Which of the released models these settings are, for a reader; or what is known of another one."""
+    trunk = config["trunk"]
+    size = SIZES.get((trunk["embed_dim"], sum(trunk["stages"])), {"name": "of a size of its own"})
+    return f"SAM {'2.1' if str(config['version']) == '2.1' else '2'} {size['name']}"
+
+
+def save(module: nn.Module, config: Mapping[str, Any], path: str | Path, notes: Mapping[str, Any]) -> None:
+    """Write a model as fp16 safetensors, never half a file, with the settings that `build` takes in its metadata; so
+    any size can be read again. `notes` (seed, steps, scores) go there too.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {name: one.detach().to("cpu", torch.float16).contiguous() for name, one in module.state_dict().items()}
+    unfinished = path.with_name(path.name + ".part")
+    save_file(tensors, unfinished, {METADATA: json.dumps({"config": dict(config), "notes": dict(notes)})})
+    os.replace(unfinished, path)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

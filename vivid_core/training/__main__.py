@@ -1,9 +1,12 @@
-"""Train: the embedded model in full, or a LoRA on a base (adapter mode).
+"""Train: the embedded model in full, a LoRA on a base (adapter mode), or a tiny segmenter.
 
     python -m vivid_core.training FOLDER --hours 3
     python -m vivid_core.training adapter --data DATASET --out FOLDER --steps 1000
+    python -m vivid_core.training segmenter FOLDER --hours 2
+    python -m vivid_core.training judge-segmenter FILE
 
-Both go on from the checkpoint in their folder, as often as they are called. Adapter mode runs on all devices of a
+The first three go on from the checkpoint in their folder, as often as they are called; the last says how well a
+segmenter follows objects in clips that it was never trained on. Adapter mode runs on all devices of a
 machine when it is started with `accelerate launch -m vivid_core.training adapter ...`.
 """
 
@@ -26,13 +29,14 @@ from ..models.widening import WIDTHS
 from .adapter_training import RANK, adapter_trainer, save_trained, usual
 from .bases import DeviceRuntime, load_base
 from .dataset import open_dataset
+from .segmenter_command import judge_segmenter, train_segmenter
 from .tasks import Recipe
 from .trainer import Trainer, TrainSettings
 from .workers import AcceleratedWorkers, Workers
 from .world.samples import world_sample
 from .world.words import vocabulary
 
-ADAPTER = "adapter"
+ADAPTER, SEGMENTER, JUDGE = "adapter", "segmenter", "judge-segmenter"
 MODEL, LORA = "embedded_vivid.safetensors", "vivid_lora.safetensors"
 STEPS_AT_ONCE = 100
 # A clip of the world costs little more than an image, so there are as many of both; the paper's 10 : 1 is for clips
@@ -46,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return _adapter(given[1:]) if given[:1] == [ADAPTER] else _full(given)
+    commands = {ADAPTER: _adapter, SEGMENTER: train_segmenter, JUDGE: judge_segmenter}
+    chosen = commands.get(given[0]) if given else None
+    return _full(given) if chosen is None else chosen(given[1:])
 
 
 def _full(arguments: Sequence[str]) -> int:

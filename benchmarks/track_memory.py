@@ -1,0 +1,47 @@
+"""Whether the memory of tracking with SAM 2 grows with the clip: 1000 frames of 480p against 100."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from .timing import peak_extra_bytes
+
+SHORT, LONG = 100, 1000
+SIDE = 256
+GOAL = 1.15
+
+# The frames share one picture, so that a machine of any size can run this; what tracking takes is the same.
+CODE = """
+from harness.packages import import_from_root
+import_from_root("benchmarks")
+from benchmarks._segmenters import CLICK, narrow_model, panning_clip, tracker
+from vivid_core.masks.prompts import Prompt
+
+module, frames = narrow_model({side}), panning_clip({frames})
+follow = tracker(module, frames)
+baseline()
+track = follow(Prompt(0, points=CLICK))
+done(track.packed, track.scores)
+"""
+
+
+def run(full: bool) -> dict[str, Any]:
+    pairs = [
+        [peak_extra_bytes(CODE.format(frames=frames, side=SIDE)) / 1e6 for frames in (LONG, SHORT)]
+        for _ in range(5 if full else 1)
+    ]
+    ratios = [long / short for long, short in pairs]
+    return {
+        "name": "track_memory",
+        "ours": round(statistics.median(pair[0] for pair in pairs), 1),
+        "peer": round(statistics.median(pair[1] for pair in pairs), 1),
+        "ratio": round(statistics.median(ratios), 3),
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "goal": GOAL,
+        "met": max(ratios) <= GOAL,
+        "unit": "x",
+        "what": "peak memory (MB) beyond input and masks of a first run, and what is kept for corrections: a click "
+        f"followed through {LONG} frames of 480p over {SHORT} (SAM 2.1 with few channels, random weights, {SIDE} px); "
+        "interval: smallest and largest run",
+    }

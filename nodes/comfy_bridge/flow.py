@@ -1,0 +1,99 @@
+"""A flow model under ComfyUI's memory, as it travels from Load Optical Flow to the nodes that follow motion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ...vivid_core.masks.flow import INVERSE_SEARCH, FlowEstimator
+from ...vivid_core.models import raft
+from ...vivid_core.models.raft_flow import RaftFlow
+from . import engine_files
+from .host import ManagedModel
+from .loading import load_model
+from .memory import explained_out_of_memory, plan
+from .progress import ComfyRuntime
+
+FOLDER, NOTHING = "optical_flow", "none found"
+TO_LOWER = "longest_side in Load Optical Flow"
+
+
+@dataclass(frozen=True)
+class ManagedFlow:
+    """A RAFT model, and how it is used; see RaftFlow. ComfyUI's caches ask the methods at the end."""
+
+    model: ManagedModel
+    name: str
+    longest_side: int
+    updates: int
+
+    def estimator(self, runtime: ComfyRuntime) -> RaftFlow:
+        """What vivid_core runs; `runtime` must have been made for this model."""
+        model = self.model
+        return RaftFlow(model.module, runtime, model.device, self.longest_side, self.updates)
+
+    def report(self) -> str:
+        """What was loaded, and what fits on the device."""
+        side = self.longest_side
+        size = raft.size_of(self.model.module)
+        lines = [
+            f"RAFT {size} ({self.name}): {self.updates} updates, pictures of at most {side} pixels, in fp32.",
+            plan([self.model], raft.activation_bytes(size, 2, side, side)).sentence(),
+        ]
+        return "\n".join([*lines, *self.model.notes])
+
+    def get_models(self) -> list[Any]:
+        """The patchers in it."""
+        return self.model.get_models()
+
+    def is_dynamic(self) -> bool:
+        """Whether ComfyUI streams it from its own virtual memory."""
+        return self.model.is_dynamic()
+
+    def get_ram_usage(self) -> int:
+        """Bytes in host memory, for ComfyUI's cache under memory pressure."""
+        return self.model.get_ram_usage()
+
+
+def flow_files() -> list[str]:
+    """What the input of Load Optical Flow lists; never nothing, or the page could not show it."""
+    return engine_files.files(FOLDER) or [NOTHING]
+
+
+def flow_path(name: str) -> Path:
+    """Where a file of `flow_files` lies.
+
+    Raises ValueError when there is none, or it is not there any more.
+    """
+    if name != NOTHING:
+        return engine_files.path_of(name, FOLDER)
+    where = " or ".join(folder_paths.get_folder_paths(FOLDER))
+    raise ValueError(
+        f"Load Optical Flow: there is no model in {where}; {raft.FAMILY.get_it}, put it there and reload the page, or "
+        "leave the input flow unconnected: motion is then found without a model."
+    )
+
+
+def load_flow(path: Path, longest_side: int, updates: int) -> ManagedFlow:
+    """The RAFT model in a file, shared with whoever uses the same file.
+
+    Raises ValueError, in one sentence with the file's name, when it is missing, damaged, or another model.
+    """
+    model = load_model(path, {raft.FAMILY.name}, "fp32")
+    return ManagedFlow(model, path.name, longest_side, updates)
+
+
+@contextmanager
+def flow_runtime(flow: ManagedFlow | None) -> Iterator[tuple[ComfyRuntime, FlowEstimator]]:
+    """A runtime and what finds motion, for a block that follows it: inverse search where no model is connected."""
+    if flow is None:
+        yield ComfyRuntime(), INVERSE_SEARCH
+        return
+    runtime = ComfyRuntime(flow.model)
+    with explained_out_of_memory(TO_LOWER):
+        yield runtime, flow.estimator(runtime)

@@ -1,0 +1,180 @@
+"""Training a tiny SAM 2 in the embedded world: the run, its checkpoint, and the file that comes out of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models import sam2
+from ..runtime import Runtime
+from .draws import Draws
+from .optimizers import adamw
+from .segmenter_clips import SIDE, draw_clips
+from .segmenter_steps import follow_with_gradients, places_missed, wrongness
+from .settings import TrainSettings, differences, made_with
+from .tasks import Recipe
+from .trainer import CHECKPOINT, LOG
+
+MODEL = "embedded_sam2.safetensors"
+CONFIG: dict[str, Any] = {
+    "version": "2.1",
+    "image_size": SIDE,
+    "trunk": {
+        "embed_dim": 16,
+        "num_heads": 1,
+        "stages": [1, 2, 3, 1],
+        "global_att_blocks": [4],
+        "window_pos_embed_bkg_spatial_size": [4, 4],
+        "window_spec": [8, 4, 8, 4],
+    },
+    "width": 64,
+    "memory_width": 32,
+    "memory_layers": 2,
+    "memory_feedforward": 256,
+}
+SETTINGS = TrainSettings(total_steps=3200, learning_rate=2e-3, warmup=50, decay_from=0.5, ema=0.995, save_every=50)
+BELIEF = 2.0  # the first presence: an object that was clicked is there, or no mask would be learned
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """From step `since` on: `objects` in a step, `frames` of each; 0 frames are clicks on noise (`places_missed`)."""
+
+    since: int
+    objects: int
+    frames: int
+
+
+# First where a click is, then what it marks, then to follow over a few frames, then over as many as the memory has.
+LESSONS = (Lesson(0, 32, 0), Lesson(500, 24, 1), Lesson(1000, 12, 3), Lesson(1500, 10, 8))
+
+
+def lesson_at(step: int) -> Lesson:
+    """What a step trains."""
+    return max((one for one in LESSONS if one.since <= step), key=lambda one: one.since)
+
+
+def new_model(seed: int) -> nn.Module:
+    """A SAM 2 as `CONFIG` says, with random weights from the seed.
+
+    Raises ModuleNotFoundError without sam2.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: Any = sam2.build(CONFIG)
+    module.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.fill_(BELIEF)
+    return module.eval()  # as it is used: no dropout, and clicked masks are remembered as yes or no
+
+
+class SegmenterTraining:
+    """Trains `module`, with `averaged` beside it: the weights to be used. Files go to `folder`.
+
+    A step depends on its number and the seed alone; a run that is stopped goes on with what it would have had.
+    """
+
+    def __init__(self, folder: str | Path, settings: TrainSettings = SETTINGS) -> None:
+        """Goes on from the checkpoint in `folder` if there is one.
+
+        Raises ValueError when that is damaged or was trained with other settings, ModuleNotFoundError without sam2.
+        """
+        self.folder, self.settings, self.step = Path(folder), settings, 0
+        self.module = new_model(settings.seed)
+        self.averaged = copy.deepcopy(self.module).requires_grad_(False)
+        self._optimizers = adamw(self.module.parameters(), settings.learning_rate)
+        self._about = {"config": json.dumps(CONFIG), "lessons": repr(LESSONS)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / CHECKPOINT).exists():
+            self._resume()
+
+    def train(self, steps: int, runtime: Runtime | None = None) -> float:
+        """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
+
+        Each counts one on `runtime`. Raises ValueError when the loss is no number; the last checkpoint is kept then.
+        """
+        runtime = runtime or Runtime()
+        steps = max(0, min(steps, self.settings.total_steps - self.step))
+        runtime.begin(steps)
+        losses: list[float] = []
+        for _ in range(steps):
+            losses.append(self._stepped())
+            if self.step % self.settings.save_every == 0:
+                self.save(losses[-self.settings.save_every :])
+            runtime.advance()
+        return sum(losses) / len(losses) if losses else math.nan
+
+    def save(self, losses: list[float] | None = None) -> None:
+        """Write the checkpoint and the model to be used; never half of one."""
+        state = {
+            "step": self.step,
+            "made_with": made_with(Recipe(), self.settings, self._about),
+            "optimizer": self._optimizers.state_dict(),
+            "model": self.module.state_dict(),
+            "averaged": self.averaged.state_dict(),
+        }
+        unfinished = self.folder / (CHECKPOINT + ".part")
+        torch.save(state, unfinished)
+        os.replace(unfinished, self.folder / CHECKPOINT)
+        notes = {"seed": self.settings.seed, "step": self.step}
+        sam2.save(self.averaged, CONFIG, self.folder / MODEL, notes)
+        if losses:
+            line = {"step": self.step, "loss": round(sum(losses) / len(losses), 5)}
+            with open(self.folder / LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+
+    def _stepped(self) -> float:
+        self._optimizers.zero_grad()
+        with torch.enable_grad():
+            wrong = self._wrong()
+            wrong.backward()
+        loss = float(wrong.detach())
+        size = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_gradients))
+        if not (math.isfinite(loss) and math.isfinite(size)):
+            raise ValueError(
+                f"Training: the {'gradient' if math.isfinite(loss) else 'loss'} of step {self.step} is no number; the "
+                "last checkpoint is kept, so lower the learning rate and train on from it."
+            )
+        self._optimizers.step(self.settings.rate_at(self.step))
+        self._average()
+        self.step += 1
+        return loss
+
+    def _wrong(self) -> Tensor:
+        lesson, seed = lesson_at(self.step), self.settings.seed
+        if not lesson.frames:
+            return places_missed(self.module, seed, self.step, lesson.objects)
+        clips = draw_clips(seed, self.step, lesson.objects, lesson.frames)
+        draws = Draws(f"segmenter/corrections/{seed}", self.step)
+        return wrongness(follow_with_gradients(self.module, clips, draws), clips)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        kept = self.settings.ema_at(self.step)
+        for mean, weight in zip(self.averaged.parameters(), self.module.parameters()):
+            mean.lerp_(weight, 1 - kept)
+
+    def _resume(self) -> None:
+        file = self.folder / CHECKPOINT
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            other = differences(state["made_with"], made_with(Recipe(), self.settings, self._about))
+        except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError) as fault:
+            raise ValueError(
+                f"{file} is damaged or no checkpoint of this training; delete it to start the run again."
+            ) from fault
+        if other:
+            raise ValueError(
+                f"{file} was trained with other settings ({', '.join(other)}); use those, or train into another folder."
+            )
+        self.module.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizers.load_state_dict(state["optimizer"])
+        self.step = state["step"]
