@@ -356,7 +356,7 @@ def test_putting_in_keys_and_holes_leaves_the_given_clip_alone() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     (
-        (lambda: request(steps=0).settled(fun().traits), "0 steps"),
+        (lambda: request(steps=0).settled(fun().traits), "Steps: got 0"),
         (lambda: request(seed=-1).settled(fun().traits), "Seed"),
         (lambda: request(sampler="euler").settled(fun().traits), "'euler'.*ddim or dpm"),
         (lambda: request(negative_bld=None).settled(fun().traits), "negative prompt"),

@@ -83,7 +83,7 @@ def test_the_engines_own_footprint_is_believed(engine: Engine) -> None:
 
 def test_the_text_says_the_work_the_windows_and_from_when_kive_pays(engine: Engine) -> None:
     text = cost_report.estimate(engine, mask(), tries=3).text(Rates(1e9, 1e9), "on this device")
-    for part in ("20 frames of 180x120", "3 windows", "25 steps with guidance", "3 tries", "x less", "from 2 tries on"):
+    for part in ("20 frames of 180x120", "3 windows", "4 steps with guidance", "3 tries", "x less", "from 2 tries on"):
         assert part in text, part
     assert "on this device" in text and "chosen by auto" in text and "VAE" in text
 

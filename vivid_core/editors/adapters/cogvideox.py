@@ -163,7 +163,9 @@ def vivid(config: Mapping[str, Any], mask_encoding: str = "resize", stride: int 
 
 
 def embedded(config: Mapping[str, Any]) -> CogVideoXAdapter:
-    """VIVID's form on the small model that comes with the pack: fewer steps, a plain guidance, boxes as masks.
+    """VIVID's form on the small model that comes with the pack: few steps, a plain guidance, boxes as masks.
+
+    More steps than 4 make it no better: on trials kept for choosing, every measure fell a little from 4 to 25.
 
     Raises ValueError as `vivid` does.
     """
@@ -175,8 +177,8 @@ def embedded(config: Mapping[str, Any]) -> CogVideoXAdapter:
         schedule=schedulers.cogvideox(default="ddim"),
         text_encoder="embedded",
         mask_mode="box",
-        steps=25,
-        guidance=Guidance(2.5),
+        steps=4,
+        guidance=Guidance(1.5),
         room=0.7,
     )
     return replace(adapter, traits=traits)
