@@ -1,0 +1,12 @@
+/** The editor's texts in the page's language; they lie in locales/<language>/main.json under vivid.mark. */
+
+/** A function from a key, and what stands for %1, %2 in it, to the text. English fills what a language lacks. */
+export async function loadTexts(app, api) {
+  const answer = await api.fetchApi("/i18n").catch(() => null)
+  const all = answer?.ok ? await answer.json() : {}
+  return (key, ...values) => {
+    const language = String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "en")
+    const found = [language, language.split("-")[0], "en"].map(name => all[name]?.vivid?.mark?.[key]).find(Boolean)
+    return values.reduce((text, value, index) => text.replaceAll(`%${index + 1}`, String(value)), found ?? key)
+  }
+}
