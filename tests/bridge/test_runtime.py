@@ -86,16 +86,17 @@ def test_latents_are_previewed_as_the_user_chose(monkeypatch: pytest.MonkeyPatch
         latent_channels, latent_dimensions = 16, 3
         latent_rgb_factors = [[1.0 * (row == column) for column in range(3)] for row in range(16)]
 
-    shown = []
+    shown, last = [], []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, preview, **_: shown.append(preview))
     runtime = bridge("progress").ComfyRuntime(latent_format=Format())
     for method in (latent_preview.LatentPreviewMethod.NoPreviews, latent_preview.LatentPreviewMethod.Latent2RGB):
         monkeypatch.setattr(args, "preview_method", method)
         monkeypatch.setattr(latent_preview, "default_preview_method", method, raising=False)
-        runtime.begin(2)
+        runtime.begin(1)
         runtime.advance(latent_cfhw=lambda: torch.zeros(16, 3, 4, 5))
-    begun, none, begun_again, (kind, image, _) = shown
-    assert begun is none is begun_again is None
+        last.append(shown[-1])  # newer cores leave out updates on the way, never the end
+    none, (kind, image, _) = last
+    assert none is None
     assert kind == "JPEG" and image.size == (5, 4)
 
 
