@@ -1,4 +1,4 @@
-"""Which files and folders the inputs of Load Edit Engine list, and where the parts of an engine lie."""
+"""Which model files and folders the inputs of loading nodes list, where they lie, and an engine's parts beside them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ LORA_FOLDERS = ("loras", "vivid")
 DEEPEST = 3  # folders below a model folder
 FOLDER = "/"  # ends the name of a folder
 WHOLE, PART = "model_index.json", "config.json"
+NOTHING = "none found"  # stands for an empty folder: the page could not show a list without entries
 
 
 def models() -> list[str]:
@@ -51,6 +52,22 @@ def path_of(chosen: str, *names: str) -> Path:
             return path
     where = " or ".join(root for name in _known(names) for root in folder_paths.get_folder_paths(name))
     raise ValueError(f"{chosen} is not in {where}: put it there, or choose one that is.")
+
+
+def listed(folder: str) -> list[str]:
+    """The files of one model folder as an input lists them: never nothing."""
+    return files(folder) or [NOTHING]
+
+
+def listed_path(chosen: str, folder: str, node: str, what_to_do: str) -> Path:
+    """Where a file of `listed` lies. `what_to_do`, for `node`, is told where the folder is empty.
+
+    Raises ValueError when there is none, or it is not there any more.
+    """
+    if chosen != NOTHING:
+        return path_of(chosen, folder)
+    where = " or ".join(folder_paths.get_folder_paths(folder))
+    raise ValueError(f"{node}: there is no model in {where}; {what_to_do}.")
 
 
 def inside(*paths: Path) -> list[Path]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import folder_paths
-
 from ...vivid_core.masks.flow import INVERSE_SEARCH, FlowEstimator
 from ...vivid_core.models import raft
 from ...vivid_core.models.raft_flow import RaftFlow
@@ -19,7 +17,8 @@ from .loading import load_model
 from .memory import explained_out_of_memory, plan
 from .progress import ComfyRuntime
 
-FOLDER, NOTHING = "optical_flow", "none found"
+FOLDER = "optical_flow"
+INSTEAD = "put it there and reload the page, or leave the input flow unconnected: motion is then found without a model"
 TO_LOWER = "longest_side in Load Optical Flow"
 
 
@@ -61,22 +60,13 @@ class ManagedFlow:
 
 
 def flow_files() -> list[str]:
-    """What the input of Load Optical Flow lists; never nothing, or the page could not show it."""
-    return engine_files.files(FOLDER) or [NOTHING]
+    """What the input of Load Optical Flow lists."""
+    return engine_files.listed(FOLDER)
 
 
 def flow_path(name: str) -> Path:
-    """Where a file of `flow_files` lies.
-
-    Raises ValueError when there is none, or it is not there any more.
-    """
-    if name != NOTHING:
-        return engine_files.path_of(name, FOLDER)
-    where = " or ".join(folder_paths.get_folder_paths(FOLDER))
-    raise ValueError(
-        f"Load Optical Flow: there is no model in {where}; {raft.FAMILY.get_it}, put it there and reload the page, or "
-        "leave the input flow unconnected: motion is then found without a model."
-    )
+    """Where a file of `flow_files` lies; errors as `listed_path`."""
+    return engine_files.listed_path(name, FOLDER, "Load Optical Flow", f"{raft.FAMILY.get_it}, {INSTEAD}")
 
 
 def load_flow(path: Path, longest_side: int, updates: int) -> ManagedFlow:

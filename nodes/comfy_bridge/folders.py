@@ -25,15 +25,3 @@ def register_folders() -> None:
             folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
         else:
             folder_paths.folder_names_and_paths[name] = ([os.path.join(folder_paths.models_dir, name)], set(endings))
-
-
-def model_path(folder: str, name: str) -> str:
-    """The whole path of a model that a list of ComfyUI named.
-
-    Raises ValueError when it is not there any more.
-    """
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        where = " or ".join(folder_paths.get_folder_paths(folder))
-        raise ValueError(f"{name} is not in {where}: put it there, or choose a file that is.")
-    return path

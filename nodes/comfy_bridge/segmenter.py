@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
-import folder_paths
 import torch
 from torch import Tensor
 
@@ -29,7 +28,11 @@ from .memory import explained_out_of_memory, plan
 from .progress import ComfyRuntime, Uncounted, running_node
 from .shared import file_identity
 
-FOLDER, NOTHING = "sam2", "none found"
+FOLDER = "sam2"
+INSTEAD = (
+    "(or the base plus, small or tiny one), put it there and reload the page, or remove this node: Track Mask then "
+    "follows objects by optical flow"
+)
 PRECISIONS = ("fp32", "bf16")
 REMEMBERED_TRACKS = 4
 SMALLER = "the size of the model in Load Segmenter (tiny needs the least)"
@@ -123,22 +126,13 @@ class ManagedSegmenter:
 
 
 def segmenter_files() -> list[str]:
-    """What the input of Load Segmenter lists; never nothing, or the page could not show it."""
-    return engine_files.files(FOLDER) or [NOTHING]
+    """What the input of Load Segmenter lists."""
+    return engine_files.listed(FOLDER)
 
 
 def segmenter_path(name: str) -> Path:
-    """Where a file of `segmenter_files` lies.
-
-    Raises ValueError when there is none, or it is not there any more.
-    """
-    if name != NOTHING:
-        return engine_files.path_of(name, FOLDER)
-    where = " or ".join(folder_paths.get_folder_paths(FOLDER))
-    raise ValueError(
-        f"Load Segmenter: there is no model in {where}; {sam2.FAMILY.get_it} (or base plus, small, tiny), put it "
-        "there and reload the page, or remove this node: Track Mask then follows objects by optical flow."
-    )
+    """Where a file of `segmenter_files` lies; errors as `listed_path`."""
+    return engine_files.listed_path(name, FOLDER, "Load Segmenter", f"{sam2.FAMILY.get_it} {INSTEAD}")
 
 
 def load_segmenter(path: Path, precision: str) -> ManagedSegmenter:

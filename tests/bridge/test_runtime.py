@@ -149,4 +149,4 @@ def test_our_model_folders_stand_beside_what_others_registered(monkeypatch: pyte
 def test_a_model_that_is_not_there_any_more_is_named(tmp_path: Any) -> None:
     bridge("folders").register_folders()
     with pytest.raises(ValueError, match=r"gone\.safetensors is not in .*vivid"):
-        bridge("folders").model_path("vivid", "gone.safetensors")
+        bridge("engine_files").path_of("gone.safetensors", "vivid")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import torch
 
 from .marks import Mark, MarkedClip, Marks
-from .prompt_text import read_json
+from .prompt_text import is_number, read_json
 from .prompts import Box, Point
 from .runs import from_runs
 from .strokes import Stroke
@@ -81,7 +80,7 @@ def _mark(item: Any) -> Mark:
 
 
 def _point(item: Any, where: str) -> Point:
-    if not isinstance(item, list) or len(item) != 3 or not all(_is_number(value) for value in item):
+    if not isinstance(item, list) or len(item) != 3 or not all(is_number(value) for value in item):
         raise ValueError(f"{WHAT}: {where} has the point {_shown(item)}, but a point is [x, y, label]; {ADVICE}.")
     x, y, label = item
     if not (0 <= x <= 1 and 0 <= y <= 1):
@@ -95,7 +94,7 @@ def _point(item: Any, where: str) -> Point:
 
 
 def _box(item: Any, where: str) -> Box:
-    if not isinstance(item, list) or len(item) != 4 or not all(_is_number(value) for value in item):
+    if not isinstance(item, list) or len(item) != 4 or not all(is_number(value) for value in item):
         raise ValueError(f"{WHAT}: {where} has the box {_shown(item)}, but a box is [x0, y0, x1, y1]; {ADVICE}.")
     x0, y0, x1, y1 = (float(value) for value in item)
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
@@ -113,7 +112,7 @@ def _stroke(item: Any, where: str) -> Stroke:
         else (None, None, False)
     )
     placed = isinstance(path, list) and path and all(_is_place(place) for place in path)
-    if path is None or not placed or not _is_number(radius) or not isinstance(erase, bool):
+    if path is None or not placed or not is_number(radius) or not isinstance(erase, bool):
         raise ValueError(
             f"{WHAT}: {where} has the stroke {_shown(item)}, but a stroke has a path of [x, y] places and a radius; "
             f"{ADVICE}."
@@ -157,11 +156,7 @@ def _list(value: Any, what: str) -> list[Any]:
 
 
 def _is_place(value: Any) -> TypeGuard[list[float]]:
-    return isinstance(value, list) and len(value) == 2 and all(_is_number(number) for number in value)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9 and math.isfinite(value)
+    return isinstance(value, list) and len(value) == 2 and all(is_number(number) for number in value)
 
 
 def _is_whole(value: Any, least: int) -> TypeGuard[int]:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 POINTS_EXAMPLE = 'write a list such as [{"x": 640, "y": 360}]'
 BOX_EXAMPLE = 'write "x, y, width, height" in pixels, such as "310, 30, 330, 660"'
@@ -52,7 +52,7 @@ def read_points(
             return
         yield _read_point(content, label, frame)
     elif isinstance(content, Sequence):
-        if len(content) == 2 and all(_is_number(value) for value in content):
+        if len(content) == 2 and all(is_number(value) for value in content):
             yield _read_point({"x": content[0], "y": content[1]}, label, frame)
             return
         for item in content:
@@ -62,14 +62,14 @@ def read_points(
 
 
 def _read_point(item: Mapping[str, Any], label: int | None, frame: int) -> tuple[float, float, int, int, int]:
-    if not _is_number(item.get("x")) or not _is_number(item.get("y")):
+    if not is_number(item.get("x")) or not is_number(item.get("y")):
         raise ValueError(f"Points: got {_shown(item)}, but a point needs numbers for x and y; {POINTS_EXAMPLE}.")
     whole = {"label": 1 if label is None else label, "frame": frame, "object": 1}
     for name in whole:
         given = item.get(name)
         if given is None or (name == "label" and label is not None):
             continue
-        if not _is_number(given) or given != math.floor(given):
+        if not is_number(given) or given != math.floor(given):
             raise ValueError(f"Points: got {_shown(item)}, but its {name} must be a whole number; correct or omit it.")
         whole[name] = int(given)
     if whole["label"] not in (0, 1):
@@ -88,7 +88,7 @@ def read_box(item: Any) -> tuple[float, float, float, float]:
         values = [item.get(side) for side in ("x", "y", "width", "height")]
     elif isinstance(item, Sequence):
         values = list(item)
-    if len(values) != 4 or not all(_is_number(value) for value in values):
+    if len(values) != 4 or not all(is_number(value) for value in values):
         raise ValueError(f"Box: got {_shown(item)}, but a box is four numbers; {BOX_EXAMPLE}.")
     return values[0], values[1], values[2], values[3]
 
@@ -100,7 +100,8 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value read from JSON is a number that can be a place: finite, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..checks import checked_mask
-from .prompt_text import BOX_EXAMPLE, read_box, read_json, read_points
+from .prompt_text import BOX_EXAMPLE, is_number, read_box, read_json, read_points
 
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
@@ -123,7 +123,7 @@ def parse_box(
     if boxes is None or (isinstance(boxes, str) and not boxes.strip()):
         return Prompts()
     if isinstance(boxes, Sequence) and not isinstance(boxes, str):
-        numbers_only = len(boxes) == 4 and all(_is_number(value) for value in boxes)
+        numbers_only = len(boxes) == 4 and all(is_number(value) for value in boxes)
         items: Sequence[Any] = [boxes] if numbers_only else _of_frame(boxes, frame)
     else:
         items = [boxes]
@@ -246,15 +246,11 @@ def _fitted(prompt: Prompt, count: int, height: int, width: int) -> Prompt:
 def _of_frame(boxes: Sequence[Any], frame: int) -> Sequence[Any]:
     """The boxes of one frame, if they are given by frame: nothing in them says which of two frames are one object."""
     by_frame = all(isinstance(item, Sequence) and not isinstance(item, str) for item in boxes)
-    if not boxes or not by_frame or any(_is_number(value) for item in boxes for value in item):
+    if not boxes or not by_frame or any(is_number(value) for item in boxes for value in item):
         return boxes
     if len(boxes) == 1:
         return list(boxes[0])
     return list(boxes[frame_index(frame, len(boxes), "Boxes")])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float))
 
 
 def _inside(x: float, y: float, width: int, height: int) -> bool:
