@@ -24,13 +24,19 @@ READY_MS = 60_000
 
 @contextlib.contextmanager
 def open_page(
-    server: Server, playwright: Playwright | None = None, size: tuple[int, int] = (1600, 1000)
+    server: Server,
+    playwright: Playwright | None = None,
+    size: tuple[int, int] = (1600, 1000),
+    *,
+    new_nodes: bool = False,
 ) -> Iterator[Page]:
-    """The page of `server`, with the graph ready, in a fresh browser profile.
+    """The page of `server`, with the graph ready, in a fresh browser profile; nodes drawn the old or the new way.
 
     A process can have one Playwright at a time: who opens several pages at once starts it and passes it on.
     """
     with contextlib.ExitStack() as stack:
+        opening = stack.enter_context(contextlib.ExitStack())
+        opening.enter_context(_drawn(server, new_nodes))
         profile = stack.enter_context(tempfile.TemporaryDirectory())
         context = (playwright or stack.enter_context(sync_playwright())).chromium.launch_persistent_context(
             profile,
@@ -45,7 +51,20 @@ def open_page(
         page.wait_for_function("() => window.app?.graph && window.app.canvas", timeout=READY_MS)
         page.wait_for_function("() => 'VividTrackMask' in window.LiteGraph.registered_node_types", timeout=READY_MS)
         page.wait_for_timeout(500)  # the page still places its panels after the graph is there
+        opening.close()
         yield page
+
+
+@contextlib.contextmanager
+def _drawn(server: Server, new_nodes: bool) -> Iterator[None]:
+    """The server's setting of how nodes are drawn while a page opens; pages opened later find it as it was."""
+    settings = server.base / "user" / "default" / "comfy.settings.json"
+    before = settings.read_text()
+    settings.write_text(json.dumps({**json.loads(before), "Comfy.VueNodes.Enabled": new_nodes}))
+    try:
+        yield
+    finally:
+        settings.write_text(before)
 
 
 def load_workflow(page: Page, workflow: dict[str, Any], name: str = "workflow") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,17 +39,18 @@ def page(page_server: Server, playwright: Playwright) -> Iterator[Page]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def new_nodes_page(page_server: Server, playwright: Playwright) -> Iterator[Page]:
+    """The same with the nodes drawn the new way."""
+    with open_page(page_server, playwright, new_nodes=True) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session", params=["nodes 1.0", "nodes 2.0"])
 def drawn_page(request: pytest.FixtureRequest, page_server: Server, playwright: Playwright) -> Iterator[Page]:
     """A page of its own with the nodes drawn the old way, and one with the new way."""
-    settings = page_server.base / "user" / "default" / "comfy.settings.json"
-    before = settings.read_text()
-    settings.write_text(json.dumps({**json.loads(before), "Comfy.VueNodes.Enabled": request.param == "nodes 2.0"}))
-    try:
-        with open_page(page_server, playwright, (1280, 720)) as opened:
-            yield opened
-    finally:
-        settings.write_text(before)
+    with open_page(page_server, playwright, (1280, 720), new_nodes=request.param == "nodes 2.0") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from harness.page import (
     alerts,
     as_prompt,
     load_workflow,
-    open_page,
     press_run,
     screenshot,
     unknown_nodes,
@@ -21,8 +19,8 @@ from harness.page import (
     watch_runs,
 )
 from harness.prompts import API_FORMS, Prompt, shipped
-from harness.server import PACK, Server
-from playwright.sync_api import Page, Playwright
+from harness.server import PACK
+from playwright.sync_api import Page
 
 NAMES = sorted(path.stem for path in API_FORMS.glob("*.json"))
 
@@ -133,17 +131,8 @@ def test_the_help_page_of_a_node_opens(page: Page, shots: Path, node_type: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_loads_with_the_new_node_rendering_too(
-    page_server: Server, playwright: Playwright, shots: Path, name: str
-) -> None:
-    settings = page_server.base / "user" / "default" / "comfy.settings.json"
-    before = settings.read_text()
-    settings.write_text(json.dumps({**json.loads(before), "Comfy.VueNodes.Enabled": True}))
-    try:
-        with open_page(page_server, playwright) as vue_page:
-            load_workflow(vue_page, template(vue_page, name), name)
-            assert unknown_nodes(vue_page) == []
-            assert means_the_same(as_prompt(vue_page), shipped(name))
-            screenshot(vue_page, shots / f"new_rendering_{name}.png")
-    finally:
-        settings.write_text(before)
+def test_a_template_loads_with_the_new_node_rendering_too(new_nodes_page: Page, shots: Path, name: str) -> None:
+    load_workflow(new_nodes_page, template(new_nodes_page, name), name)
+    assert unknown_nodes(new_nodes_page) == []
+    assert means_the_same(as_prompt(new_nodes_page), shipped(name))
+    screenshot(new_nodes_page, shots / f"new_rendering_{name}.png")
