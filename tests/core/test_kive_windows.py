@@ -226,15 +226,17 @@ def test_lost_details_and_faults_are_no_drift() -> None:
 
 def test_what_a_model_gets_wrong_at_random_is_corrected_by_little() -> None:
     generator, went, mask = torch.Generator().manual_seed(2), clip(1, side=96), box(1, side=96)
-    applied, measured = [], []
+    applied, measured, scales = [], [], []
     for _ in range(30):
         faults = torch.randn(1, 3, 12, 12, generator=generator) * 0.03  # each on one latent's pixels
         came = went + interpolate(faults, scale_factor=8).permute(0, 2, 3, 1)
         drift = measured_drift(came, went, mask)
         assert drift is not None
         applied.append(torch.tensor(drift.shift))
+        scales.append(torch.tensor(drift.transform.scale))
         measured.append((went - came)[mask > 0.5].median(0).values)
     assert torch.stack(applied).square().mean() < 0.5 * torch.stack(measured).square().mean()
+    assert (torch.stack(scales) == 1).float().mean() > 0.9, "a spread that chance explains is left alone"
     sure = measured_drift(came + 0.05, went, mask)
     assert sure is not None and torch.allclose(torch.tensor(sure.shift), measured[-1] - 0.05, atol=0.01)
 

@@ -58,7 +58,7 @@ def measured_drift(decoded_fhwc: Tensor, anchors_fhwc: Tensor, edit_mask_fhw: Te
     # The median: where an edge slipped or a detail was lost, differences are large and say nothing of colours.
     shift = lacking.median(0).values
     doubt = lacking.std(0, correction=0) * (math.pi / 2 * ALIKE / len(lacking)) ** 0.5  # of a median
-    shift = shift * (1 - (doubt / shift.abs().clamp_min(1e-9)) ** 2).clamp_min(0)
+    shift = _sure(shift, doubt)
     offset = middle * (1 - gain) + shift.clamp(-SHIFT_LIMIT, SHIFT_LIMIT)
     return Drift(_triple(shift), ColourTransform("mean_std", _triple(gain), _triple(offset)))
 
@@ -66,14 +66,22 @@ def measured_drift(decoded_fhwc: Tensor, anchors_fhwc: Tensor, edit_mask_fhw: Te
 def _gain(came_nc: Tensor, went_nc: Tensor) -> Tensor:
     """By how much to spread each channel. A blurred picture has a smaller spread than the true one, though no colour
     of it is wrong; to widen it would overdo the contrast a little more in every window. Blur and faults alike lower
-    the correlation of the two, so of all gains that it allows the one nearest to 1 is taken."""
+    the correlation of the two, so of all gains that it allows the one nearest to 1 is taken, as far as it can't be
+    chance: of few pixels, or of two pictures that are little alike, the spreads differ by much without any drift."""
     came_std, went_std = came_nc.std(0, correction=0), went_nc.std(0, correction=0)
     ratio = went_std / came_std.clamp_min(1e-9)
     together = ((came_nc - came_nc.mean(0)) * (went_nc - went_nc.mean(0))).mean(0)
     correlation = (together / (came_std * went_std).clamp_min(1e-18)).clamp(1e-3, 1)
     gain = torch.ones_like(ratio).clamp(ratio * correlation, ratio / correlation)
+    doubt = ((1 - correlation.square()) * ALIKE / len(came_nc)).sqrt()  # of the logarithm of such a ratio
+    gain = _sure(gain.log(), doubt).exp()
     flat = torch.minimum(came_std, went_std) < FLAT_STD["mean_std"]
     return torch.where(flat, 1.0, gain).clamp(1 / GAIN_LIMIT, GAIN_LIMIT)
+
+
+def _sure(value: Tensor, doubt: Tensor) -> Tensor:
+    """The part of a value that its standard error leaves: nothing where it is no larger than that."""
+    return value * (1 - (doubt / value.abs().clamp_min(1e-9)).square()).clamp_min(0)
 
 
 def _triple(values: Tensor) -> Triple:
