@@ -19,10 +19,11 @@ from ..vivid_core.training.adapter_training import (
     save_trained,
     usual,
 )
+from ..vivid_core.training.checkpoints import CHECKPOINT
 from ..vivid_core.training.dataset import Dataset, open_dataset
 from ..vivid_core.training.sample_files import INDEX, free_name, index_lines, write_sample
 from ..vivid_core.training.tasks import DELETION, ENTITY
-from ..vivid_core.training.trainer import CHECKPOINT, Trainer
+from ..vivid_core.training.trainer import Trainer
 from ..vivid_core.training.workers import Workers
 from . import sockets
 from .comfy_bridge.engine import ManagedEngine
@@ -77,7 +78,8 @@ class SaveSample(io.ComfyNode):
                     "file_format",
                     options=[VIDEO, EXACT],
                     default="video",
-                    tooltip="video: small files that any player shows. exact: every pixel as it is, in large files.",
+                    tooltip="video: small files that any player shows, nearly as the clip was. exact: every pixel as "
+                    "it is, in large files.",
                     **expert(),
                 ),
             ],
@@ -134,23 +136,32 @@ class TrainLora(io.ComfyNode):
                     default=300,
                     min=1,
                     max=1000000,
-                    tooltip="How long the whole run is, resumed ones included.",
+                    tooltip="How long the whole run is, resumed ones included. More learn more and take longer.",
                 ),
-                io.Int.Input("rank", default=32, min=1, max=512, tooltip="The LoRA's rank; more can learn more."),
+                io.Int.Input(
+                    "rank",
+                    default=32,
+                    min=1,
+                    max=512,
+                    tooltip="The LoRA's rank. 32 suits one subject or style; more can learn more, in a larger file "
+                    "and with more memory.",
+                ),
                 io.Float.Input(
                     "learning_rate",
                     default=0.0,
                     min=0.0,
                     max=1.0,
                     step=0.00001,
-                    tooltip="0 takes the usual one: 0.0001, and 0.002 for the embedded model.",
+                    tooltip="0 takes the usual one: 0.0001, and 0.002 for the embedded model. More learns faster, and "
+                    "forgets more.",
                 ),
                 io.Int.Input(
                     "batch",
                     default=0,
                     min=0,
                     max=256,
-                    tooltip="Samples of a step; 0 takes the usual: 1 clip or 4 images, 16 for the embedded model.",
+                    tooltip="Samples of a step; 0 takes the usual: 1 clip or 4 images, 16 for the embedded model. "
+                    "More learn more steadily, with more memory.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -168,7 +179,8 @@ class TrainLora(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1024,
-                    tooltip="Frames of a training clip; 0 takes as many as the model and the clips have.",
+                    tooltip="Frames of a training clip; 0 takes as many as the model and the clips have. Fewer need "
+                    "less memory and teach less of motion.",
                     **expert(),
                 ),
             ],

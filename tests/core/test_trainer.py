@@ -13,8 +13,9 @@ from cancelling import CancelAfter, CancelledError
 
 from vivid_core.models import embedded
 from vivid_core.models.embedded_codec import load_codec
+from vivid_core.training.settings import TrainSettings
 from vivid_core.training.tasks import Recipe, Sample, SamplePlan
-from vivid_core.training.trainer import Trainer, TrainSettings
+from vivid_core.training.trainer import Trainer
 from vivid_core.training.world.samples import world_sample
 from vivid_core.training.world.words import vocabulary
 
@@ -100,7 +101,7 @@ def test_half_a_checkpoint_is_named_and_left_alone(tmp_path: Path, share: float)
     file = tmp_path / "checkpoint.pt"
     half = file.read_bytes()[: int(share * file.stat().st_size)]
     file.write_bytes(half)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this trainer; delete it"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this training; delete it"):
         trainer(tmp_path)
     assert file.read_bytes() == half
 
@@ -116,7 +117,7 @@ def test_a_checkpoint_of_something_else_is_named_and_left_alone(tmp_path: Path) 
     ):
         trainer(tmp_path)
     torch.save({"step": 1}, file)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this trainer; delete it"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged or no checkpoint of this training; delete it"):
         trainer(tmp_path)
     assert torch.load(file, weights_only=True) == {"step": 1}
 

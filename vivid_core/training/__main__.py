@@ -30,8 +30,9 @@ from .adapter_training import RANK, adapter_trainer, save_trained, usual
 from .bases import DeviceRuntime, load_base
 from .dataset import open_dataset
 from .segmenter_command import judge_segmenter, train_segmenter
+from .settings import TrainSettings
 from .tasks import Recipe
-from .trainer import Trainer, TrainSettings
+from .trainer import Trainer
 from .workers import AcceleratedWorkers, Workers
 from .world.samples import world_sample
 from .world.words import vocabulary

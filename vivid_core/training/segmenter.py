@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 
 from ..models import sam2
 from ..runtime import Runtime
+from .checkpoints import check_finite, log_line, read_checkpoint, write_checkpoint
 from .draws import Draws
 from .optimizers import adamw
 from .segmenter_clips import SIDE, draw_clips
 from .segmenter_steps import follow_with_gradients, places_missed, wrongness
-from .settings import TrainSettings, differences, made_with
+from .settings import TrainSettings, made_with
 from .tasks import Recipe
-from .trainer import CHECKPOINT, LOG
 
 MODEL = "embedded_sam2.safetensors"
 CONFIG: dict[str, Any] = {
@@ -92,8 +91,9 @@ class SegmenterTraining:
         self._optimizers = adamw(self.module.parameters(), settings.learning_rate)
         self._about = {"config": json.dumps(CONFIG), "lessons": repr(LESSONS)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / CHECKPOINT).exists():
-            self._resume()
+        state = read_checkpoint(self.folder, self._made_with)
+        if state is not None:
+            self._resume(state)
 
     def train(self, steps: int, runtime: Runtime | None = None) -> float:
         """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
@@ -115,20 +115,16 @@ class SegmenterTraining:
         """Write the checkpoint and the model to be used; never half of one."""
         state = {
             "step": self.step,
-            "made_with": made_with(Recipe(), self.settings, self._about),
+            "made_with": self._made_with,
             "optimizer": self._optimizers.state_dict(),
             "model": self.module.state_dict(),
             "averaged": self.averaged.state_dict(),
         }
-        unfinished = self.folder / (CHECKPOINT + ".part")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self.folder / CHECKPOINT)
+        write_checkpoint(self.folder, state)
         notes = {"seed": self.settings.seed, "step": self.step}
         sam2.save(self.averaged, CONFIG, self.folder / MODEL, notes)
         if losses:
-            line = {"step": self.step, "loss": round(sum(losses) / len(losses), 5)}
-            with open(self.folder / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+            log_line(self.folder, self.step, sum(losses) / len(losses))
 
     def _stepped(self) -> float:
         self._optimizers.zero_grad()
@@ -137,11 +133,7 @@ class SegmenterTraining:
             wrong.backward()
         loss = float(wrong.detach())
         size = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_gradients))
-        if not (math.isfinite(loss) and math.isfinite(size)):
-            raise ValueError(
-                f"Training: the {'gradient' if math.isfinite(loss) else 'loss'} of step {self.step} is no number; the "
-                "last checkpoint is kept, so lower the learning rate and train on from it."
-            )
+        check_finite(self.step, loss, size)
         self._optimizers.step(self.settings.rate_at(self.step))
         self._average()
         self.step += 1
@@ -161,19 +153,11 @@ class SegmenterTraining:
         for mean, weight in zip(self.averaged.parameters(), self.module.parameters()):
             mean.lerp_(weight, 1 - kept)
 
-    def _resume(self) -> None:
-        file = self.folder / CHECKPOINT
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            other = differences(state["made_with"], made_with(Recipe(), self.settings, self._about))
-        except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError) as fault:
-            raise ValueError(
-                f"{file} is damaged or no checkpoint of this training; delete it to start the run again."
-            ) from fault
-        if other:
-            raise ValueError(
-                f"{file} was trained with other settings ({', '.join(other)}); use those, or train into another folder."
-            )
+    @property
+    def _made_with(self) -> str:
+        return made_with(Recipe(), self.settings, self._about)
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self._optimizers.load_state_dict(state["optimizer"])

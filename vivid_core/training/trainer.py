@@ -7,10 +7,7 @@ and resumed ends with the very weights of one that was not.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +19,13 @@ from torch import Tensor, nn
 from ..editors.adapters.cogvideox import EMBEDDED_STRIDE, CogVideoXAdapter, vivid
 from ..editors.contract import Place
 from ..runtime import Runtime
+from .checkpoints import CHECKPOINT, check_finite, log_line, read_checkpoint, write_checkpoint
 from .objective import Batch, Encode, Objective, fastest_attention, plain_encode
 from .optimizers import adamw, muon_and_adamw
-from .settings import TrainSettings, differences, made_with
+from .settings import TrainSettings, made_with
 from .tasks import Recipe, Sample, SamplePlan, plan_step
 from .workers import Workers
 
-__all__ = ["CHECKPOINT", "LOG", "Learner", "Source", "TrainSettings", "Trainer"]
-
-CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 Source = Callable[[SamplePlan], Sample]
 
 
@@ -93,8 +88,9 @@ class Trainer(Generic[M]):
         self.averaged: M = copy.deepcopy(model, {id(weight): weight for weight in frozen})
         self._optimizers = self._made_optimizers()
         self._prepare()
-        if (self.folder / CHECKPOINT).exists():
-            self._resume()
+        state = read_checkpoint(self.folder, self._made_with)
+        if state is not None:
+            self._resume(state)
 
     def train(self, steps: int, runtime: Runtime | None = None) -> float:
         """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
@@ -109,7 +105,7 @@ class Trainer(Generic[M]):
         for _ in range(steps):
             with self._saved_when_stopped(bool(losses)):
                 loss, size, samples = self._gradients()
-            self._check(loss, size, samples)
+            check_finite(self.step, loss, size, ", ".join(one.id for one in samples))
             self._move()
             losses.append(loss)
             self.losses.append(loss)
@@ -134,14 +130,12 @@ class Trainer(Generic[M]):
         state = {
             "step": self.step,
             "losses": torch.tensor(self.losses),
-            "made_with": made_with(self.recipe, self.settings, self._about),
+            "made_with": self._made_with,
             "optimizer": self._optimizers.state_dict(),
             "model": {part: _trained(module) for part, module in self.model.parts.items()},
             "averaged": {part: _trained(module) for part, module in self.averaged.parts.items()},
         }
-        unfinished = self.folder / (CHECKPOINT + ".part")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self.folder / CHECKPOINT)
+        write_checkpoint(self.folder, state)
 
     def _prepare(self) -> None:
         for module in self.model.parts.values():
@@ -180,15 +174,6 @@ class Trainer(Generic[M]):
         size = float(nn.utils.clip_grad_norm_(self._weights, self.settings.clip_gradients))
         return loss, size, samples
 
-    def _check(self, loss: float, size: float, samples: list[Sample]) -> None:
-        if math.isfinite(loss) and math.isfinite(size):
-            return
-        raise ValueError(
-            f"Training: the {'gradient' if math.isfinite(loss) else 'loss'} of step {self.step} is no number (samples "
-            f"{', '.join(one.id for one in samples)}); the last checkpoint is kept, so lower the learning rate and "
-            "train on from it."
-        )
-
     def _move(self) -> None:
         self._optimizers.step(self.settings.rate_at(self.step))
         self._average()
@@ -220,33 +205,20 @@ class Trainer(Generic[M]):
         for module in model.parts.values():
             yield from ((name, weight) for name, weight in module.named_parameters() if weight.requires_grad)
 
-    def _resume(self) -> None:
-        file = self.folder / CHECKPOINT
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            before = state["made_with"]
-        except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError) as fault:
-            raise ValueError(
-                f"{file} is damaged or no checkpoint of this trainer; delete it to start the run again."
-            ) from fault
-        other = differences(before, made_with(self.recipe, self.settings, self._about))
-        if other:
-            raise ValueError(
-                f"{file} was trained with another recipe or other settings ({', '.join(other)}); use those, or train "
-                "into another folder."
-            )
+    @property
+    def _made_with(self) -> str:
+        return made_with(self.recipe, self.settings, self._about)
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
         for part, module in self.model.parts.items():
-            _put(state["model"][part], module, file)
-            _put(state["averaged"][part], self.averaged.parts[part], file)
+            _put(state["model"][part], module, self.folder)
+            _put(state["averaged"][part], self.averaged.parts[part], self.folder)
         self._optimizers.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], state.get("losses", torch.zeros(0)).tolist()
 
     def _log(self, loss: float) -> None:
-        if not self.workers.is_first:
-            return
-        line = {"step": self.step, "loss": round(loss, 5), "rate": self.settings.rate_at(self.step)}
-        with open(self.folder / LOG, "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        if self.workers.is_first:
+            log_line(self.folder, self.step, loss, rate=self.settings.rate_at(self.step))
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:
@@ -254,13 +226,13 @@ def _trained(module: nn.Module) -> dict[str, Tensor]:
     return {name: one.detach() for name, one in module.state_dict(keep_vars=True).items() if one.requires_grad}
 
 
-def _put(tensors: Mapping[str, Tensor], module: nn.Module, file: Path) -> None:
+def _put(tensors: Mapping[str, Tensor], module: nn.Module, folder: Path) -> None:
     own = _trained(module).items()
     wrong = sorted(name for name, one in own if name not in tensors or tensors[name].shape != one.shape)
     if wrong:
         raise ValueError(
-            f"{file} lacks {len(wrong)} of the weights that are trained, or has them in another size ({wrong[0]}); it "
-            "belongs to another model, so train into another folder."
+            f"{folder / CHECKPOINT} lacks {len(wrong)} of the weights that are trained, or has them in another size "
+            f"({wrong[0]}); it belongs to another model, so train into another folder."
         )
     module.load_state_dict(dict(tensors), strict=False)
 

@@ -24,8 +24,9 @@ from ...editors.engine import embedded_engine
 from ...models import embedded
 from ...models.embedded_codec import load_codec
 from ..measures import RIM, Truth, painted
+from ..settings import TrainSettings
 from ..tasks import Recipe
-from ..trainer import Trainer, TrainSettings
+from ..trainer import Trainer
 from ..world.samples import world_sample
 from ..world.trials import trials
 from ..world.words import vocabulary

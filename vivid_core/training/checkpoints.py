@@ -1,0 +1,65 @@
+"""What a run leaves in its folder: a checkpoint to go on from, and a log of its losses."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .settings import differences
+
+CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+
+
+def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the checkpoint of `folder`; never half of one."""
+    unfinished = folder / (CHECKPOINT + ".part")
+    torch.save(dict(state), unfinished)
+    os.replace(unfinished, folder / CHECKPOINT)
+
+
+def read_checkpoint(folder: Path, made_with: str) -> dict[str, Any] | None:
+    """The state in the checkpoint of `folder`; None where there is none. `made_with` is what the run is made with now.
+
+    Raises ValueError when the file is damaged, or was trained with another recipe or other settings.
+    """
+    file = folder / CHECKPOINT
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        before = state["made_with"]
+    except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError) as fault:
+        raise ValueError(
+            f"{file} is damaged or no checkpoint of this training; delete it to start the run again."
+        ) from fault
+    other = differences(before, made_with)
+    if other:
+        raise ValueError(
+            f"{file} was trained with another recipe or other settings ({', '.join(other)}); use those, or train "
+            "into another folder."
+        )
+    return state
+
+
+def log_line(folder: Path, step: int, loss: float, **more: float) -> None:
+    """Append one line of JSON to the log of `folder`."""
+    with open(folder / LOG, "a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": step, "loss": round(loss, 5), **more}) + "\n")
+
+
+def check_finite(step: int, loss: float, gradient: float, samples: str = "") -> None:
+    """Raises ValueError, naming the step and its `samples`, when a loss or the size of its gradient is no number."""
+    if math.isfinite(loss) and math.isfinite(gradient):
+        return
+    of = f" (samples {samples})" if samples else ""
+    raise ValueError(
+        f"Training: the {'gradient' if math.isfinite(loss) else 'loss'} of step {step} is no number{of}; the last "
+        "checkpoint is kept, so lower the learning rate and train on from it."
+    )
