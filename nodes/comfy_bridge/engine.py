@@ -11,7 +11,7 @@ import torch
 
 from ...vivid_core.editors.contract import Adapter, Place
 from ...vivid_core.editors.engine import Engine, Footprint, TextEncoder
-from .host import ManagedModel
+from .host import ManagedBundle, ManagedModel
 from .memory import explained_out_of_memory, plan
 from .previews import fitted_format, known_format, wanted
 from .progress import ComfyRuntime
@@ -25,12 +25,11 @@ TO_LOWER = "the window or the size of the frames, choose the crop fast, or turn 
 
 
 @dataclass(frozen=True)
-class ManagedEngine:
+class ManagedEngine(ManagedBundle):
     """The models of an engine, its adapter, and what vivid_core must know of them. `text` and `text_encoder` are None
     where it came without; `notes` are sentences for the report of its user. `untrained` says that it can be trained to
     edit, but can't edit yet. `base_identity` is `identity` as it were without a LoRA.
 
-    ComfyUI's caches ask the methods at the end.
     """
 
     adapter: Adapter
@@ -60,7 +59,7 @@ class ManagedEngine:
 
     def runtime(self, latent_format: Any = None) -> ComfyRuntime:
         """For one run: it holds these models and no others. `latent_format` shows latents on the way."""
-        return ComfyRuntime(*self._models(), latent_format=latent_format)
+        return ComfyRuntime(*self.models(), latent_format=latent_format)
 
     @contextmanager
     def running(self) -> Iterator[tuple[Engine, ComfyRuntime]]:
@@ -91,17 +90,9 @@ class ManagedEngine:
         ]
         return "\n".join([*lines, *self.notes])
 
-    def get_models(self) -> list[Any]:
-        """The patchers in it."""
-        return [model.patcher for model in self._models()]
-
-    def is_dynamic(self) -> bool:
-        """Whether ComfyUI streams it from its own virtual memory."""
-        return all(model.is_dynamic() for model in self._models())
-
-    def get_ram_usage(self) -> int:
-        """Bytes in host memory, for ComfyUI's cache under memory pressure."""
-        return sum(model.get_ram_usage() for model in self._models())
+    def models(self) -> list[ManagedModel]:
+        """All models in it."""
+        return [model for model in (self.transformer, self.vae, self.text) if model is not None]
 
     def _shown(self) -> Any:
         """How to show latents: ComfyUI's own way, or what the VAE tells of its colours."""
@@ -110,9 +101,6 @@ class ManagedEngine:
             return known
         with self.runtime().hold(self.vae.module):
             return fitted_format(self.adapter, self.vae.module, _place(self.vae))
-
-    def _models(self) -> list[ManagedModel]:
-        return [model for model in (self.transformer, self.vae, self.text) if model is not None]
 
 
 def _place(model: ManagedModel) -> Place:

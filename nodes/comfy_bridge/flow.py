@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...vivid_core.masks.flow import INVERSE_SEARCH, FlowEstimator
 from ...vivid_core.models import raft
 from ...vivid_core.models.raft_flow import RaftFlow
 from . import engine_files
-from .host import ManagedModel
+from .host import ManagedBundle, ManagedModel
 from .loading import load_model
 from .memory import explained_out_of_memory, plan
 from .progress import ComfyRuntime
@@ -23,8 +22,8 @@ TO_LOWER = "longest_side in Load Optical Flow"
 
 
 @dataclass(frozen=True)
-class ManagedFlow:
-    """A RAFT model, and how it is used; see RaftFlow. ComfyUI's caches ask the methods at the end."""
+class ManagedFlow(ManagedBundle):
+    """A RAFT model, and how it is used; see RaftFlow."""
 
     model: ManagedModel
     name: str
@@ -46,17 +45,9 @@ class ManagedFlow:
         ]
         return "\n".join([*lines, *self.model.notes])
 
-    def get_models(self) -> list[Any]:
-        """The patchers in it."""
-        return self.model.get_models()
-
-    def is_dynamic(self) -> bool:
-        """Whether ComfyUI streams it from its own virtual memory."""
-        return self.model.is_dynamic()
-
-    def get_ram_usage(self) -> int:
-        """Bytes in host memory, for ComfyUI's cache under memory pressure."""
-        return self.model.get_ram_usage()
+    def models(self) -> list[ManagedModel]:
+        """The one model."""
+        return [self.model]
 
 
 def flow_files() -> list[str]:

@@ -148,3 +148,23 @@ class ManagedModel:
     def get_ram_usage(self) -> int:
         """Bytes in host memory, for ComfyUI's cache under memory pressure."""
         return int(self.patcher.get_ram_usage()) if hasattr(self.patcher, "get_ram_usage") else self.weight_bytes
+
+
+class ManagedBundle:
+    """Something with managed models in it, as it travels on a wire. ComfyUI's caches ask the methods at the end."""
+
+    def models(self) -> list[ManagedModel]:
+        """All models in it."""
+        raise NotImplementedError
+
+    def get_models(self) -> list[Any]:
+        """The patchers in it."""
+        return [model.patcher for model in self.models()]
+
+    def is_dynamic(self) -> bool:
+        """Whether ComfyUI streams it from its own virtual memory."""
+        return all(model.is_dynamic() for model in self.models())
+
+    def get_ram_usage(self) -> int:
+        """Bytes in host memory, for ComfyUI's cache under memory pressure."""
+        return sum(model.get_ram_usage() for model in self.models())

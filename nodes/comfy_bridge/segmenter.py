@@ -22,7 +22,7 @@ from ...vivid_core.models import activations, sam2
 from ...vivid_core.models.families import open_family
 from . import engine_files
 from .attention import is_fused
-from .host import ManagedModel
+from .host import ManagedBundle, ManagedModel
 from .loading import load_family
 from .memory import explained_out_of_memory, plan
 from .progress import ComfyRuntime, Uncounted, running_node
@@ -39,7 +39,7 @@ SMALLER = "the size of the model in Load Segmenter (tiny needs the least)"
 
 
 @dataclass(frozen=True)
-class ManagedSegmenter:
+class ManagedSegmenter(ManagedBundle):
     """A SAM 2 with the settings of its family's config, `identity` for all that can change a result, and the dtype of
     its `autocast`, if any. `notes` are sentences for the report of its user.
 
@@ -101,17 +101,13 @@ class ManagedSegmenter:
         ]
         return "\n".join([*lines, *self.notes])
 
-    def get_models(self) -> list[Any]:
-        """The patchers in it."""
-        return self.model.get_models()
-
-    def is_dynamic(self) -> bool:
-        """Whether ComfyUI streams it from its own virtual memory."""
-        return self.model.is_dynamic()
+    def models(self) -> list[ManagedModel]:
+        """The one model."""
+        return [self.model]
 
     def get_ram_usage(self) -> int:
-        """Bytes in host memory, for ComfyUI's cache under memory pressure."""
-        return self.model.get_ram_usage() + sum(_bytes(track) for track in self._tracks.values())
+        """Bytes in host memory, those of the tracks too."""
+        return super().get_ram_usage() + sum(_bytes(track) for track in self._tracks.values())
 
     def _activations(self, marked: int) -> int:
         module: Any = self.model.module
