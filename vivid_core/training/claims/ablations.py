@@ -87,7 +87,7 @@ def train_arms(folder: Path, steps: int, batch: int = BATCH, seed: int = 0) -> d
         own = folder / name.replace(" ", "_")
         files[name] = own / MODEL
         recipe = replace(Recipe(images_per_video=1, image_batch=2 * batch, video_batch=batch), **changes)
-        settings = TrainSettings(seed=seed, total_steps=steps)
+        settings = TrainSettings(seed=seed, total_steps=steps, save_every=100)
         model = embedded.build(vocabulary(), seed)
         trainer = Trainer(model, load_codec(), world_sample, own, recipe, settings)
         loss = trainer.train(steps)
