@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates train-embedded train-segmenter judge-segmenter claims ablations
+.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter claims ablations
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -30,18 +30,22 @@ clean-env:
 templates:
 	@$(IN_ENV) python tests/harness/templates.py
 
+# What of the released models fits on which card, computed; the README shows this table:
+fits:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
+
 # The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/:
 HOURS ?= 1
 train-embedded:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS)
 
 # A tiny SAM 2 in the embedded world, likewise, in output/segmenter/; and how well it follows objects from one click:
+MODEL ?= vivid_core/models/embedded_sam2.safetensors
 train-segmenter:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training segmenter output/segmenter --hours $(HOURS)
 
 judge-segmenter:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-segmenter \
-		output/segmenter/embedded_sam2.safetensors $(ARGS)
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-segmenter $(MODEL) $(ARGS)
 
 # What the embedded model holds of its claims, on held-out clips; ARGS="--model FILE --trials 16 --sheets FOLDER":
 claims:

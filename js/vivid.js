@@ -1,12 +1,16 @@
-/** The pack's one entry into the page: gives Mark Object its button and keeps what nodes show for the editor. */
+/** The pack's one entry into the page: Mark Object's editor and the gallery of Keyframe Board. */
 
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
+import { addBoard } from "./board/board.js"
+import { Boards } from "./board/boards.js"
+import { loadTexts } from "./common/texts.js"
+import { hide } from "./common/widgets.js"
 import { Shown, editNode, marksWidget } from "./mark/host.js"
-import { loadTexts } from "./mark/texts.js"
 
 const EDITED = "VividPromptEditor"
 const WATCHED = [EDITED, "VividTrackMask"]
+const BOARD = "VividKeyframeBoard"
 
 function addButton(page, node) {
   const marks = marksWidget(node)
@@ -14,14 +18,6 @@ function addButton(page, node) {
   const button = node.addWidget("button", page.text("button"), null, () => editNode(page, node), { serialize: false })
   button.serialize = false
   node.setSize?.([Math.max(node.size[0], 260), node.computeSize()[1]])
-}
-
-/** The marks are kept as a text in the workflow; nobody wants to read them on the node. */
-function hide(widget) {
-  widget.hidden = true
-  widget.options.hidden = true // in place: the page may have taken the options over already
-  widget.computeLayoutSize = undefined
-  widget.computeSize = () => [0, -4] // the space between widgets
 }
 
 function watchResults(page, node) {
@@ -32,22 +28,27 @@ function watchResults(page, node) {
   }
 }
 
-function addStyle() {
+function addStyle(path) {
   const link = Object.assign(document.createElement("link"), { rel: "stylesheet" })
-  link.href = new URL("./mark/mark.css", import.meta.url).href
+  link.href = new URL(path, import.meta.url).href
   document.head.append(link)
 }
 
-const page = { app, api, shown: new Shown(), text: key => key }
+const marking = { app, api, shown: new Shown(), text: key => key }
+const boarding = { app, api, boards: new Boards(api), open: new WeakMap(), text: key => key }
 
 app.registerExtension({
   name: "vivid.markObject",
   async init() {
-    addStyle()
-    page.text = await loadTexts(app, api)
+    addStyle("./mark/mark.css")
+    addStyle("./board/board.css")
+    const texts = await loadTexts(app, api)
+    Object.assign(marking, { text: texts("mark") })
+    Object.assign(boarding, { text: texts("board") })
   },
   nodeCreated(node) {
-    if (node.comfyClass === EDITED) addButton(page, node)
-    if (WATCHED.includes(node.comfyClass)) watchResults(page, node)
+    if (node.comfyClass === EDITED) addButton(marking, node)
+    if (WATCHED.includes(node.comfyClass)) watchResults(marking, node)
+    if (node.comfyClass === BOARD) addBoard(boarding, node)
   },
 })

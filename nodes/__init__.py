@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..vivid_core.optional import tell_what_is_missing
+from .board import KeyframeBoard
+from .comfy_bridge.board_routes import register_board_routes
 from .comfy_bridge.folders import register_folders
 from .cost import EstimateCost
 from .crop import CropSubject, StitchBack
@@ -12,8 +15,10 @@ from .editing import EditKeyframe
 from .engine import EncodePrompt, LoadEngine
 from .flow import LoadFlow
 from .keyframes import SetKeyframes
+from .long_video import EditLongVideo
 from .marking import MarkObject, MaskHealth
 from .masks import AugmentMask, RepairMask
+from .native import InpaintConditioning, KeyframesToVace
 from .preview import PreviewPropagation
 from .propagation import EditVideo, PropagateEdit
 from .quality import Compare, MeasureEdit
@@ -40,11 +45,15 @@ NODES: list[type[io.ComfyNode]] = [
     EditKeyframe,
     PropagateEdit,
     EditVideo,
+    EditLongVideo,
     EstimateCost,
     SaveSample,
     TrainLora,
     LoadFlow,
     LoadSegmenter,
+    KeyframeBoard,
+    KeyframesToVace,
+    InpaintConditioning,
 ]
 
 
@@ -53,7 +62,10 @@ class VividExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_folders()
+        register_board_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folders()  # older cores never call on_load
+        register_board_routes()
+        tell_what_is_missing()
         return NODES

@@ -34,10 +34,15 @@ class EstimateCost(io.ComfyNode):
                     default=3,
                     min=1,
                     max=1000,
-                    tooltip="How often you expect to try before the edit is right.",
+                    tooltip="How often you expect to try before the edit is right. The more tries, the more a "
+                    "keyframe saves.",
                 ),
                 io.Int.Input(
-                    "steps", default=0, min=0, max=1000, tooltip="Sampling steps of each try; 0 takes the model's own."
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Sampling steps of each try; 0 takes the model's own. The work grows with them.",
                 ),
                 io.Float.Input(
                     "guidance",

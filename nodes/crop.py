@@ -11,6 +11,7 @@ from ..vivid_core.video.composite import BLENDS
 from ..vivid_core.video.crop import CROP_MODES, Stitch, crop, plan_crop
 from ..vivid_core.video.keyframes import Keyframes
 from ..vivid_core.video.stitch import stitch_back
+from ..vivid_core.video.window_stitch import WindowStitch, stitch_window
 from . import sockets
 from .comfy_bridge.progress import ComfyRuntime, say
 from .comfy_bridge.tensors import to_core, to_graph
@@ -34,7 +35,8 @@ class CropSubject(io.ComfyNode):
                     "mode",
                     options=list(CROP_MODES),
                     default="static",
-                    tooltip="static: one box for the whole clip. follow: a box of one size glides with the subject.",
+                    tooltip="static: one box for the whole clip, the steadiest. follow: a box of one size glides with "
+                    "the subject, so that one that wanders gets more pixels.",
                 ),
                 io.Float.Input(
                     "padding",
@@ -42,10 +44,16 @@ class CropSubject(io.ComfyNode):
                     min=0.0,
                     max=4.0,
                     step=0.01,
-                    tooltip="Room around the subject, as a part of its size.",
+                    tooltip="Room around the subject, as a part of its size. More shows the editor more of the scene, "
+                    "but leaves fewer pixels for the subject.",
                 ),
                 io.Int.Input(
-                    "multiple", default=16, min=1, max=128, tooltip="Both sides of the crop become multiples of this."
+                    "multiple",
+                    default=16,
+                    min=1,
+                    max=128,
+                    tooltip="Both sides of the crop become multiples of this. 16 suits most video models; take what "
+                    "yours asks for.",
                 ),
                 io.Float.Input(
                     "megapixels",
@@ -53,7 +61,8 @@ class CropSubject(io.ComfyNode):
                     min=0.0,
                     max=16.0,
                     step=0.01,
-                    tooltip="Scale the crop to about this size; 0 keeps the source's pixels, so the return is exact.",
+                    tooltip="Scale the crop to about this size; 0 keeps the source's pixels, so the return is exact. "
+                    "About 0.4 gives video models the size that they know.",
                 ),
             ],
             outputs=[
@@ -98,7 +107,11 @@ class StitchBack(io.ComfyNode):
                     optional=True,
                     tooltip="Soft mask for blending. Without it the edit mask is feathered outwards.",
                 ),
-                sockets.Stitch.Input("stitch", optional=True, tooltip="From Crop Subject."),
+                sockets.Stitch.Input(
+                    "stitch",
+                    optional=True,
+                    tooltip="From Crop Subject, Keyframes to VACE or Keyframes to inpaint conditioning.",
+                ),
                 sockets.Keyframes.Input(
                     "keyframes", optional=True, tooltip="Edited keyframes: they come back exactly on their frames."
                 ),
@@ -107,20 +120,23 @@ class StitchBack(io.ComfyNode):
                     default=8,
                     min=0,
                     max=256,
-                    tooltip="Width of the soft rim outside the edit mask, in pixels; used without a blend mask.",
+                    tooltip="Width of the soft rim outside the edit mask, in pixels; used without a blend mask. Wider "
+                    "hides the seam better; 0 is a hard edge.",
                 ),
                 io.Combo.Input(
                     "colour_match",
                     options=list(COLOUR_MODES),
                     default="none",
                     tooltip="Bring the edit's colours to the original's, judged just outside the edit mask, once for "
-                    "the clip. For editors that redraw the surroundings too.",
+                    "the clip. For editors that redraw the surroundings too; none for an edit that changes "
+                    "the light.",
                 ),
                 io.Combo.Input(
                     "blend",
                     options=list(BLENDS),
                     default="feather",
-                    tooltip="feather: a plain soft edge. laplacian: broad colours blend wide, details blend narrow.",
+                    tooltip="feather: a plain soft edge. laplacian: broad colours blend wide, details blend narrow; "
+                    "better on sky and ground, slower.",
                 ),
             ],
             outputs=[
@@ -144,11 +160,12 @@ class StitchBack(io.ComfyNode):
         colour_match: str,
         blend: str,
         blend_mask: Tensor | None = None,
-        stitch: Stitch | None = None,
+        stitch: Stitch | WindowStitch | None = None,
         keyframes: Keyframes | None = None,
     ) -> io.NodeOutput:
         notes: list[str] = []
-        stitched, difference = stitch_back(
+        put_back = stitch_window if isinstance(stitch, WindowStitch) else stitch_back
+        stitched, difference = put_back(
             checked_frames(to_core(original), "Stitch Back, original", notes),
             checked_frames(to_core(edited), "Stitch Back, edited", notes),
             to_core(edit_mask),

@@ -47,7 +47,8 @@ class LoadFlow(io.ComfyNode):
                     default=12,
                     min=1,
                     max=32,
-                    tooltip="How often the flow is refined. Time goes with it; more than 12 gains little.",
+                    tooltip="How often the flow is refined. Time goes with it; more than 12 gains little, fewer "
+                    "follow fast motion worse.",
                     **expert(),
                 ),
             ],

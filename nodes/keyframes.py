@@ -36,7 +36,8 @@ class SetKeyframes(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="Weight against other keyframes.",
+                    tooltip="Weight against the other keyframe on the frames between two of them. 1 is full; less "
+                    "lets the other one reach further. With one keyframe it changes nothing.",
                     **expert(),
                 ),
                 io.Mask.Input("masks", optional=True, tooltip="Only this part of each image counts as edited."),

@@ -35,14 +35,16 @@ class RepairMask(io.ComfyNode):
                 io.Boolean.Input(
                     "in_between",
                     default=False,
-                    tooltip="Fill frames between overrides, and empty frames between good ones, with in-betweens.",
+                    tooltip="Fill frames between overrides, and empty frames between good ones, with in-betweens. "
+                    "Right for a lost object; wrong for one that was really hidden.",
                 ),
                 io.Int.Input(
                     "median_frames",
                     default=0,
                     min=0,
                     max=31,
-                    tooltip="Median over this many frames (3, 5, 7, ...) against flicker; 0 is off.",
+                    tooltip="Median over this many frames (3, 5, 7, ...) against flicker; 0 is off. More is steadier, "
+                    "but cuts off fast motion.",
                 ),
                 io.Float.Input(
                     "min_speck",
@@ -50,7 +52,8 @@ class RepairMask(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.01,
-                    tooltip="Remove islands smaller than this percentage of the frame.",
+                    tooltip="Remove islands smaller than this percentage of the frame; 0 keeps all. More also removes "
+                    "small parts of the object that are seen apart.",
                 ),
                 io.Float.Input(
                     "max_hole",
@@ -58,7 +61,8 @@ class RepairMask(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.01,
-                    tooltip="Fill holes up to this percentage of the frame.",
+                    tooltip="Fill holes up to this percentage of the frame; 0 fills none. More also fills holes that "
+                    "belong there, such as the space under an arm.",
                 ),
             ],
             outputs=[
@@ -118,7 +122,8 @@ class AugmentMask(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     default="expand",
-                    tooltip="original keeps the outline; hull and box forget it.",
+                    tooltip="expand is for most edits. original keeps the outline, for recolouring. hull and box "
+                    "forget it, for a new object of another shape.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -126,14 +131,16 @@ class AugmentMask(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How far expand goes, as a part of the object's own size.",
+                    tooltip="How far expand goes, as a part of the object's own size. More gives the edit room; less "
+                    "keeps what is beside it.",
                 ),
                 io.Int.Input(
                     "feather",
                     default=8,
                     min=0,
                     max=256,
-                    tooltip="Width of the soft rim outside the edit mask, in pixels.",
+                    tooltip="Width of the soft rim outside the edit mask, in pixels. Wider hides the seam better, but "
+                    "blends more of what is beside it; 0 is a hard edge.",
                 ),
                 io.Boolean.Input(
                     "randomise",
@@ -141,7 +148,14 @@ class AugmentMask(io.ComfyNode):
                     tooltip="Draw the amount and its direction at random, once for the clip, as in VIVID's training.",
                     **expert(),
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="For randomise.", **expert()),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="For randomise: each number draws another shape. Not used without it.",
+                    **expert(),
+                ),
             ],
             outputs=[
                 io.Mask.Output("edit_mask", display_name="edit_mask", tooltip="1 where the edit happens."),

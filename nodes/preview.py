@@ -41,7 +41,12 @@ class PreviewPropagation(io.ComfyNode):
                     tooltip="remove needs no keyframe: it shows what other frames saw behind the object.",
                 ),
                 io.Int.Input(
-                    "feather", default=8, min=0, max=256, tooltip="Width of the soft rim outside the mask, in pixels."
+                    "feather",
+                    default=8,
+                    min=0,
+                    max=256,
+                    tooltip="Width of the soft rim outside the mask, in pixels. Wider hides the seam better; 0 is a "
+                    "hard edge.",
                 ),
                 sockets.Keyframes.Input(
                     "keyframes", optional=True, tooltip="One or several edited frames; needed for propagate."

@@ -30,14 +30,16 @@ class LoadSegmenter(io.ComfyNode):
                     "file",
                     options=segmenter_files(),
                     tooltip="A file in models/sam2: a .pt as it was released, or .safetensors in the same layout. "
-                    "Version and size are found by what is in it.",
+                    "Version and size are found by what is in it. The embedded one needs no file, but knows only the "
+                    "plain shapes of Demo Clip.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
                     default="fp32",
-                    tooltip="How it computes. bf16: in half the bits where torch thinks that safe, as the sam2 "
-                    "package's own examples do on a GPU. The weights stay in fp32.",
+                    tooltip="How it computes. fp32: in full, on any device. bf16: in half the bits where torch thinks "
+                    "that safe, as the sam2 package's own examples do on a GPU; less time and memory. The "
+                    "weights stay in fp32.",
                     **expert(),
                 ),
             ],

@@ -17,7 +17,7 @@ Keyframes = io.Custom("VIVID_KEYFRAMES")
 """A vivid_core.video.keyframes.Keyframes."""
 
 Stitch = io.Custom("VIVID_STITCH")
-"""A vivid_core.video.crop.Stitch: where a crop was taken, to put it back exactly."""
+"""A vivid_core.video.crop.Stitch, or a WindowStitch: where a crop or a window was taken, to put it back exactly."""
 
 Flow = io.Custom("VIVID_FLOW")
 """A comfy_bridge.flow.ManagedFlow: a model under ComfyUI's memory that finds the motion between two pictures."""

@@ -42,7 +42,8 @@ class TrackMask(io.ComfyNode):
                     default=0,
                     min=-99999,
                     max=99999,
-                    tooltip="The frame that the box and points are drawn on; -1 is the last one.",
+                    tooltip="The frame that the box and points are drawn on; -1 is the last one. Take one that shows "
+                    "the object large and whole.",
                 ),
                 io.String.Input("box", default="", tooltip="A box around the object, in pixels: x, y, width, height."),
                 io.String.Input(
@@ -57,7 +58,8 @@ class TrackMask(io.ComfyNode):
                     "direction",
                     options=list(DIRECTIONS),
                     default="both",
-                    tooltip="Which way to follow the object from the marked frames.",
+                    tooltip="Which way to follow the object from the marked frames. both covers the whole clip; "
+                    "forward and backward leave the frames on the other side without a mask.",
                 ),
                 io.String.Input(
                     "mask_frames",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .clips import AnyClip, Clip, repeated
+
 RANGE_SLACK = 1e-3  # resizing and colour nodes overshoot by less than this; nobody can see it
 
 
@@ -58,12 +60,13 @@ def checked_mask(mask: Tensor, what: str) -> Tensor:
     return mask
 
 
-def checked_mask_for(mask: Tensor, frames_fhwc: Tensor, what: str, notes: list[str] | None = None) -> Tensor:
+def checked_mask_for(mask: AnyClip, frames_fhwc: Clip, what: str, notes: list[str] | None = None) -> AnyClip:
     """Return `mask` as mask_fhw with one mask for each frame; a single mask is used for every frame, and noted.
 
-    Raises ValueError when lengths or sizes differ, and as `checked_mask` does.
+    Raises ValueError when lengths or sizes differ, and as `checked_mask` does. A clip that is no tensor is in form by
+    the way it is made; only its shape is looked at.
     """
-    mask = checked_mask(mask, what)
+    mask = checked_mask(mask, what) if isinstance(mask, Tensor) else mask
     count, height, width = frames_fhwc.shape[:3]
     if tuple(mask.shape[1:]) != (height, width):
         raise ValueError(
@@ -79,10 +82,10 @@ def checked_mask_for(mask: Tensor, frames_fhwc: Tensor, what: str, notes: list[s
         )
     if notes is not None:
         notes.append(f"{what}: one mask was given for {count} frames and is used for all of them.")
-    return mask.expand(count, -1, -1)
+    return repeated(mask, count)
 
 
-def check_not_empty(mask_fhw: Tensor, what: str) -> None:
+def check_not_empty(mask_fhw: Clip, what: str) -> None:
     """Raise ValueError when no frame of the mask marks anything (no value above 0.5)."""
     if not any(float(mask_hw.numpy().max()) > 0.5 for mask_hw in mask_fhw):
         count = mask_fhw.shape[0]

@@ -112,6 +112,14 @@ def run_flops(
     return total
 
 
+def window_tokens(adapter: Adapter, config: Mapping[str, Any], length: int, size: tuple[int, int]) -> int:
+    """How many tokens the transformer sees at once in a window of `length` frames of `size` (height, width) in pixels:
+    patches, and the text where it is in one sequence with them."""
+    _, frames, _, height, width = adapter.noise_shape(adapter.traits.frames_for(length), *size)
+    patches = _patches(config, frames, height, width)
+    return patches if "vace_layers" in config else patches + adapter.traits.text_tokens
+
+
 def tries_flops(
     adapter: Adapter,
     config: Mapping[str, Any],
@@ -186,13 +194,22 @@ def _width_inside(config: Mapping[str, Any]) -> int:
     return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
 
 
+def _patch(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Frames, rows and columns of the latents that make one token."""
+    patch = config.get("patch_size", 2)
+    return (config.get("patch_size_t") or 1, patch, patch) if isinstance(patch, int) else tuple(patch)
+
+
+def _patches(config: Mapping[str, Any], frames: int, height: int, width: int) -> int:
+    """How many tokens latents of this size are."""
+    return math.prod(size // step for size, step in zip((frames, height, width), _patch(config)))
+
+
 def _cogvideox(config: Mapping[str, Any], frames: int, height: int, width: int, text_tokens: int) -> Flops:
     """Text and patches go through the same layers, in one sequence."""
     inner, layers, time_width = _width_inside(config), config["num_layers"], config.get("time_embed_dim", 512)
-    patch, patch_frames = config.get("patch_size", 2), config.get("patch_size_t") or 1
-    video = (frames // patch_frames) * (height // patch) * (width // patch)
+    video, cells = _patches(config, frames, height, width), math.prod(_patch(config))
     tokens = video + text_tokens
-    cells = patch * patch * patch_frames
     for_token = 12 * inner**2 * layers  # queries, keys, values and result; and a feed-forward four times as wide
     for_patch = inner * cells * (config["in_channels"] + config["out_channels"])
     for_text = inner * config.get("text_embed_dim", 4096)
@@ -207,9 +224,7 @@ def _wan_vace(config: Mapping[str, Any], frames: int, height: int, width: int, t
     """Patches see themselves, and the text beside; the control goes through blocks of its own."""
     inner, control_blocks = _width_inside(config), len(config["vace_layers"])
     blocks = config["num_layers"] + control_blocks
-    patch = config["patch_size"]
-    cells = math.prod(patch)
-    video = math.prod(size // step for size, step in zip((frames, height, width), patch))
+    video, cells = _patches(config, frames, height, width), math.prod(_patch(config))
     for_block = 6 * inner**2 + 2 * inner * config["ffn_dim"]
     for_patch = inner * cells * (config["in_channels"] + config["vace_in_channels"] + config["out_channels"])
     joints = inner**2 * (control_blocks + 1)  # the control enters once and leaves at each of its blocks

@@ -1,8 +1,9 @@
 /** Joins the editor to a node on the page: its widget, its clip, the track that comes from it. */
 
+import { flatGraph, idsOf, nodeAt, signature, takersOf } from "../common/graph.js"
+import { runGraph } from "../common/run.js"
+import { remembered, write } from "../common/widgets.js"
 import { isOpen, openEditor } from "./dialog.js"
-import { flatGraph, idsOf, nodeAt, signature, takersOf } from "./graph.js"
-import { runGraph } from "./run.js"
 
 const MARKS = "marks"
 const TRACKER = "VividTrackMask"
@@ -61,11 +62,7 @@ class Host {
   }
 
   save(text) {
-    const widget = marksWidget(this.node)
-    widget.value = text
-    widget.callback?.(text)
-    this.node.graph?.setDirtyCanvas(true, true)
-    remembered(this.page.app)
+    write(this.page.app, this.node, marksWidget(this.node), text)
   }
 
   /** The graph as the server would take it, with this node's ids in it. Throws when the node can't be run. */
@@ -161,11 +158,4 @@ class Host {
       if (!until || fault.name === "AbortError" || this.page.shown.of(this.node).clip?.source !== source) throw fault
     }
   }
-}
-
-/** Let the page's own undo know what was saved. */
-function remembered(app) {
-  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker
-  if (tracker?.captureCanvasState) tracker.captureCanvasState()
-  else tracker?.checkState?.()
 }

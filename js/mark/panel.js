@@ -1,6 +1,6 @@
 /** The panel at the right: the objects, what the last run asks for, the keys. */
 
-import { el, iconButton, put, svg } from "./dom.js"
+import { el, iconButton, put, svg } from "../common/dom.js"
 import { suggestions } from "./health.js"
 import { colourOf } from "./state.js"
 

@@ -1,7 +1,7 @@
 /** The stage: the canvas with the frame, its zoom, and the mouse, pen and fingers on it. */
 
-import { el } from "./dom.js"
-import { fitted, moved, pinched, toFrame, zoomed } from "./geometry.js"
+import { el } from "../common/dom.js"
+import { fitted, moved, pinched, toFrame, zoomed } from "../common/geometry.js"
 import { begin, pointAt, sidesAt } from "./gestures.js"
 import { Masks } from "./masks.js"
 import { drawStage } from "./view.js"

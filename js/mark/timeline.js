@@ -1,6 +1,6 @@
 /** The timeline: frame numbers, a lane for each object with its marks and its track's health, and the playhead. */
 
-import { el } from "./dom.js"
+import { el } from "../common/dom.js"
 import { bars } from "./health.js"
 import { colourOf, isBlank, saysNotHere } from "./state.js"
 

@@ -1,6 +1,6 @@
 /** The tools at the left, and above the stage what the chosen tool can be told. */
 
-import { el, iconButton, put, svg } from "./dom.js"
+import { el, iconButton, put, svg } from "../common/dom.js"
 import { RADIUS, TOOLS } from "./editor.js"
 import { saysNotHere } from "./state.js"
 

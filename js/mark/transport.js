@@ -1,6 +1,6 @@
 /** Below the stage: step, play, go to a frame, jump from mark to mark. */
 
-import { el, iconButton, put, svg } from "./dom.js"
+import { el, iconButton, put, svg } from "../common/dom.js"
 
 const FRAMES_A_SECOND = 12
 

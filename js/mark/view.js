@@ -1,6 +1,6 @@
 /** Draws the stage: the frame, the masks over it, the marks, the brush. Reads the editor and changes nothing. */
 
-import { toStage } from "./geometry.js"
+import { toStage } from "../common/geometry.js"
 import { colourOf, marksOn, saysNotHere } from "./state.js"
 
 const POINT = 8 // radius of a point in CSS pixels

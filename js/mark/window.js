@@ -1,6 +1,6 @@
 /** What stands around the stage: the head with its buttons, the banner, the waiting and the asking. */
 
-import { el, iconButton, put, svg } from "./dom.js"
+import { el, iconButton, put, svg } from "../common/dom.js"
 import { sidePanel } from "./panel.js"
 import { Timeline } from "./timeline.js"
 import { optionRow, toolColumn } from "./toolbar.js"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 
 import folder_paths
@@ -29,6 +30,16 @@ def temp_file(stem: str, extension: str) -> tuple[str, ui.SavedResult]:
     return os.path.join(folder, name), ui.SavedResult(name, "", io.FolderType.temp)
 
 
-def window_store() -> FolderStore:
-    """Where finished windows are kept between runs: in ComfyUI's output folder, never more than 4 GB."""
-    return FolderStore(os.path.join(folder_paths.get_output_directory(), WINDOWS), WINDOW_BYTES)
+def window_store(wanted: int = 0) -> FolderStore:
+    """Where finished windows are kept between runs: in ComfyUI's output folder, never more than 4 GB; or than `wanted`
+    bytes if that is more, as far as half of the free disk allows."""
+    folder = folder_paths.get_output_directory()
+    room = WINDOW_BYTES if wanted <= WINDOW_BYTES else max(WINDOW_BYTES, min(wanted, _free(folder) // 2))
+    return FolderStore(os.path.join(folder, WINDOWS), room)
+
+
+def _free(folder: str) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

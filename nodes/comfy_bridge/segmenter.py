@@ -29,6 +29,8 @@ from .progress import ComfyRuntime, Uncounted, running_node
 from .shared import file_identity
 
 FOLDER = "sam2"
+EMBEDDED = "embedded (comes with the pack, for plain shapes)"
+PLAIN_SHAPES = "It knows the plain shapes of Demo Clip and little else: for films choose a released model."
 INSTEAD = (
     "(or the base plus, small or tiny one), put it there and reload the page, or remove this node: Track Mask then "
     "follows objects by optical flow"
@@ -122,12 +124,14 @@ class ManagedSegmenter(ManagedBundle):
 
 
 def segmenter_files() -> list[str]:
-    """What the input of Load Segmenter lists."""
-    return engine_files.listed(FOLDER)
+    """What the input of Load Segmenter lists. The embedded one comes last: on films it would disappoint."""
+    return [*engine_files.listed(FOLDER), EMBEDDED]
 
 
 def segmenter_path(name: str) -> Path:
     """Where a file of `segmenter_files` lies; errors as `listed_path`."""
+    if name == EMBEDDED:
+        return sam2.EMBEDDED
     return engine_files.listed_path(name, FOLDER, "Load Segmenter", f"{sam2.FAMILY.get_it} {INSTEAD}")
 
 
@@ -141,6 +145,8 @@ def load_segmenter(path: Path, precision: str) -> ManagedSegmenter:
     config = family.config(files)
     model = load_family(files, family, "fp32")
     autocast, notes = None, list(model.notes)
+    if path == sam2.EMBEDDED:
+        notes.append(PLAIN_SHAPES)
     if precision == "bf16":
         if comfy.model_management.should_use_bf16(model.device):
             autocast = torch.bfloat16

@@ -62,6 +62,7 @@ def good_inputs() -> dict[str, dict[str, Any]]:
             "blend": "feather",
         },
         "VividKeyframes": {"images": key_image(), "at_frames": "0", "strength": 1.0},
+        "VividKeyframeBoard": {"frames": clip(), "board": "", "hold": False, "candidate": key_image()},
         "VividPreviewPropagation": {"frames": clip(), "mask": mask(), "mode": "remove", "feather": 4},
         "VividMeasureEdit": {"original": clip(), "edited": edited(), "edit_mask": mask()},
         "VividCompare": {"original": clip(), "edited": edited(), "fps": 12.0, "layout": "wipe", "mask": mask()},

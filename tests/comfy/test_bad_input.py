@@ -20,6 +20,8 @@ IMAGES = [
     ("VividStitch", "original"),
     ("VividStitch", "edited"),
     ("VividKeyframes", "images"),
+    ("VividKeyframeBoard", "frames"),
+    ("VividKeyframeBoard", "candidate"),
     ("VividPreviewPropagation", "frames"),
     ("VividMeasureEdit", "original"),
     ("VividMeasureEdit", "edited"),
@@ -42,7 +44,10 @@ MASKS = [
     ("VividCompare", "mask"),
 ]
 # No second clip that they could disagree with.
-ALONE = {("VividTrackMask", "frames"), ("VividPromptEditor", "frames"), ("VividKeyframes", "images")}
+ALONE = {("VividTrackMask", "frames"), ("VividPromptEditor", "frames"), ("VividKeyframes", "images")} | {
+    ("VividKeyframeBoard", "frames"),  # its candidates are of single frames
+    ("VividKeyframeBoard", "candidate"),
+}
 MASKS_ALONE = {("VividRepairMask", "mask"), ("VividAugmentMask", "mask")}
 # Masks of some frames only: their number is checked against the frame numbers, not against the clip.
 MASKS_OF_SOME_FRAMES = {("VividTrackMask", "mask"), ("VividRepairMask", "overrides"), ("VividKeyframes", "masks")}

@@ -87,6 +87,18 @@ def assert_same(track: Any, expected: Any) -> None:
 # ----------------------------------------------------------------------------------------------------------- loading
 
 
+def test_the_embedded_model_needs_no_file_and_follows_the_object_of_the_demo_clip(call: Call) -> None:
+    segmenter, report = returned(call("VividLoadSegmenter", file=bridge("segmenter").EMBEDDED, precision="fp32"))
+    assert "plain shapes of Demo Clip" in report
+    clip = {"task": "modify", "clip": 0, "frame_count": 9, "side": 96, "group": "seen"}
+    *_, frames, shape = returned(call("VividDemoClip", **clip))
+    y, x = (int(part.float().mean()) for part in torch.where(shape[0] > 0))
+    click = {**TRACK, "points": f"[[{x}, {y}]]"}
+    followed = returned(call("VividTrackMask", frames=frames, segmenter=segmenter, **click))[0]
+    overlap = float((followed * shape).sum() / torch.maximum(followed, shape).sum())
+    assert overlap > 0.6, overlap
+
+
 def test_the_released_kind_of_file_and_safetensors_give_the_same_weights(
     load: Callable[..., Any], folder: Path
 ) -> None:
@@ -405,7 +417,7 @@ def test_an_empty_folder_says_what_belongs_there_and_that_tracking_works_without
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "sam2", ([str(tmp_path)], {".pt"}))
     folder_paths.filename_list_cache.clear()
     listed = bridge("segmenter").segmenter_files()
-    assert listed == ["none found"]
+    assert listed == ["none found", bridge("segmenter").EMBEDDED]
     _, text = call("VividLoadSegmenter", file=listed[0], precision="fp32").exception
     for words in (str(tmp_path), "sam2.1_hiera_large.pt", "optical flow"):
         assert words in text

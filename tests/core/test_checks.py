@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from vivid_core import optional
 from vivid_core.checks import (
     check_not_empty,
     check_same_clip,
@@ -15,7 +16,7 @@ from vivid_core.checks import (
     checked_mask,
     checked_mask_for,
 )
-from vivid_core.optional import PIP_NAMES, opencv, require
+from vivid_core.optional import PIP_NAMES, install_command, opencv, require
 from vivid_core.runtime import Runtime
 
 FRAMES = torch.rand(3, 4, 5, 3, generator=torch.Generator().manual_seed(0))
@@ -119,7 +120,7 @@ def test_two_clips_must_have_one_length_and_size():
 def test_a_missing_package_is_named_with_its_install_command():
     with pytest.raises(ModuleNotFoundError) as caught:
         require("package_that_nobody_has", "Track Mask")
-    assert f'"{sys.executable}" -m pip install package_that_nobody_has' in str(caught.value)
+    assert f'"{sys.executable}" -m pip install numpy transformers package_that_nobody_has and' in str(caught.value)
     assert str(caught.value).startswith("Track Mask needs the package")
     assert caught.value.name == "package_that_nobody_has"
 
@@ -130,6 +131,15 @@ def test_a_fault_inside_a_package_is_not_taken_for_a_missing_one(tmp_path, monke
     with pytest.raises(ModuleNotFoundError) as caught:
         require("package_with_a_fault", "Track Mask")
     assert caught.value.name == "module_that_nobody_has" and "pip install" not in str(caught.value)
+
+
+def test_the_install_command_names_first_what_must_stay_and_all_that_is_missing(monkeypatch):
+    there = {"numpy", "transformers"}
+    monkeypatch.setattr(optional, "find_spec", lambda name: name if name in there else None)
+    whole = f'"{sys.executable}" -m pip install numpy transformers "diffusers>=0.35" peft opencv-python-headless'
+    assert install_command("diffusers.models") == whole
+    there |= {"diffusers", "cv2"}
+    assert install_command("peft") == f'"{sys.executable}" -m pip install numpy transformers peft'
 
 
 def test_opencv_is_the_module_and_its_package_has_another_name():

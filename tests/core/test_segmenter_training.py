@@ -17,6 +17,7 @@ from vivid_core.masks.prompts import Prompt, Prompts
 from vivid_core.masks.sam2_session import LIMIT, Sam2Segmenter
 from vivid_core.masks.segmenter import ObjectMemory
 from vivid_core.masks.track import track_by_flow
+from vivid_core.masks.track_sam2 import track_by_segmenter
 from vivid_core.masks.tracks import Track, TrackBuilder
 from vivid_core.models import sam2
 from vivid_core.models.families import open_family
@@ -325,3 +326,11 @@ def test_the_commands_train_and_judge(tmp_path: Path, short: None, caplog: pytes
     lines = [json.loads(line) for line in caplog.messages if line.startswith("{")]
     assert [line["who"] for line in lines] == ["segmenter", "optical flow"]
     assert lines[0]["met"] is False and lines[0]["clips"] == 2 and "step 3 of 3" in caplog.text
+
+
+@needs_sam2
+def test_the_model_that_comes_with_the_pack_follows_objects_from_one_click() -> None:
+    shipped = load_segmenter(sam2.EMBEDDED)
+    found = score("shipped", lambda shown, marks: track_by_segmenter(shown, marks, shipped), 12, 9)
+    assert found.mean_iou > 0.75 and found.first_iou > 0.75
+    assert sam2.EMBEDDED.stat().st_size < 8e6

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,3 +53,71 @@ def write_clip(path: Path, sound: bool = True) -> Path:
             container.mux(tone.encode(audio))
             container.mux(tone.encode())
     return path
+
+
+def write_film(
+    path: Path,
+    count: int,
+    size: tuple[int, int] = (64, 48),
+    *,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction = Fraction(1, 24),
+    last: int = 1,
+    rotation: int = 0,
+    sound: str | None = None,
+    sound_seconds: float | None = None,
+    tracks: int = 1,
+    transfer: int = 2,
+    pix_fmt: str = "yuv420p",
+    keys_every: int = 6,
+    seed: int = 3,
+) -> Path:
+    """A film of (width, height) with B-frames whose picture glides: `pts` in `time_base` (evenly by default), the last
+    frame shown for `last` of it, turned by `rotation` degrees, with a tone in the codec `sound`, on as many `tracks`.
+    `transfer` is H.264's number of how light becomes numbers; 2 says nothing."""
+    import av
+
+    width, height = size
+    times = list(range(count)) if pts is None else list(pts)
+    ground = texture(height, width + 2 * count, seed, (0.6, 1.0, 0.7))
+    with av.open(str(path), "w") as container:
+        options = {"crf": "8", "g": str(keys_every), "bf": "0" if pts else "2"}
+        picture = container.add_stream("libx264", rate=Fraction(24), options=options)
+        picture.width, picture.height, picture.pix_fmt = width, height, pix_fmt
+        picture.codec_context.time_base, picture.codec_context.color_trc = time_base, transfer
+        if rotation:
+            picture.set_display_rotation(rotation)
+        if sound is not None:
+            length = float((times[-1] + last) * time_base) if sound_seconds is None else sound_seconds
+            for tone in [_add_tone(container, sound) for _ in range(tracks)]:
+                _write_tone(container, tone, length)
+        for index, at in enumerate(times):
+            pixels = np.ascontiguousarray(ground[:, 2 * index : 2 * index + width])
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = at, time_base
+            container.mux(_lasting(picture.encode(frame), times, last))
+        container.mux(_lasting(picture.encode(None), times, last))
+    return path
+
+
+def _lasting(packets: list, times: list[int], last: int) -> list:
+    following = dict(zip(times, [*times[1:], times[-1] + last]))
+    for packet in packets:
+        packet.duration = following[packet.pts] - packet.pts
+    return packets
+
+
+def _add_tone(container: Any, codec: str) -> Any:
+    return container.add_stream(codec, rate=48000, layout="mono")
+
+
+def _write_tone(container: Any, stream: Any, seconds: float) -> None:
+    import av
+
+    samples = np.sin(np.arange(int(stream.rate * seconds)) * 0.06) * 0.2
+    whole = stream.codec_context.name == "pcm_s16le"
+    values = (samples * 32767).astype(np.int16) if whole else samples.astype(np.float32)
+    audio = av.AudioFrame.from_ndarray(values[None], format="s16" if whole else "fltp", layout="mono")
+    audio.sample_rate, audio.pts = stream.rate, 0
+    container.mux(stream.encode(audio))
+    container.mux(stream.encode(None))

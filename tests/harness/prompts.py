@@ -68,3 +68,18 @@ def with_json_of_measures(prompt: Prompt) -> tuple[Prompt, str]:
     (measure,) = ids_of(prompt, "VividMeasureEdit")
     shown = "json of measures"
     return {**prompt, shown: {"class_type": "PreviewAny", "inputs": {"source": [measure, 1]}}}, shown
+
+
+def with_tiny_native_models(prompt: Prompt) -> Prompt:
+    """The workflow with tiny models (harness/native_nodes) where it loads files of ComfyUI's own ones."""
+    tiny = {
+        "UNETLoader": ("HarnessNativeModel", ("unet_name",)),
+        "VAELoader": ("HarnessNativeVae", ()),
+        "CLIPTextEncode": ("HarnessNativeText", ("text",)),
+    }
+    changed = {key: node for key, node in prompt.items() if node["class_type"] != "CLIPLoader"}
+    for key, node in changed.items():
+        if node["class_type"] in tiny:
+            class_type, names = tiny[node["class_type"]]
+            changed[key] = {"class_type": class_type, "inputs": {name: node["inputs"][name] for name in names}}
+    return changed

@@ -82,9 +82,16 @@ def free_port() -> int:
 class Server:
     """`with Server(base) as server: server.run(prompt)`. Everything it writes stays under `base`."""
 
-    def __init__(self, base: Path, comfyui: Path | None = None, settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        base: Path,
+        comfyui: Path | None = None,
+        settings: dict[str, Any] | None = None,
+        python: Path | None = None,
+    ) -> None:
         self.base = base
         self.comfyui = comfyui or Path(os.environ["COMFYUI_PATH"])
+        self.python = python or Path(sys.executable)
         self.settings = settings
         self.port = free_port()
         self.log = base / "server.log"
@@ -97,7 +104,7 @@ class Server:
     def __enter__(self) -> Server:
         make_base(self.base, self.settings)
         command = [
-            sys.executable, str(self.comfyui / "main.py"), "--cpu", "--listen", "127.0.0.1", "--port", str(self.port),
+            str(self.python), str(self.comfyui / "main.py"), "--cpu", "--listen", "127.0.0.1", "--port", str(self.port),
             "--base-directory", str(self.base), "--user-directory", str(self.base / "user"),
             "--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--log-stdout",
         ]  # fmt: skip

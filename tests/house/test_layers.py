@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,10 +138,6 @@ def test_the_pack_imports_without_comfyui_and_loads_nothing_heavy() -> None:
     assert done.stdout.split() == [], "imported while vivid_core loads"
 
 
-def test_requirements_leave_alone_what_comfyui_owns() -> None:
-    owned = {"torch", "torchvision", "torchaudio", "torchsde", "numpy", "transformers", "comfyui-frontend-package"}
+def test_installing_the_pack_installs_no_package() -> None:
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-    for line in filter(None, lines):
-        name = re.split(r"[<>=!~\[; ]", line, maxsplit=1)[0]
-        assert name not in owned
-        assert "<" not in line and "==" not in line and "~=" not in line, f"{line}: no upper bounds, no pins"
+    assert list(filter(None, lines)) == [], "pip is run for each line alone: requirements.txt says what that breaks"

@@ -22,6 +22,8 @@ LANGUAGES = ("en", "zh")
 README = ROOT / "README.md"
 SECTIONS = ("When to use it", "Inputs", "Outputs", "How it works", "Tips", "Workflows")
 SYNTAX_OF_VUE_I18N = set("{}|@")  # the page compiles translations: a stray brace there is an exception
+CHINESE_SECTIONS = ("何时使用", "输入", "输出", "工作原理", "提示", "工作流")
+CHINESE_DEFAULTS = {"needed": "必需", "optional": "可选", "empty": "空", "on": "开", "off": "关"}
 NO_DEFAULT = object()
 
 
@@ -194,8 +196,55 @@ def test_a_help_page_lists_the_workflows_that_use_its_node(node: Node) -> None:
     assert sorted(listed) == [path.stem for path in WORKFLOWS if node.id in types_in(path)]
 
 
+def chinese_page(node: Node) -> str:
+    """Where ComfyUI's page looks first for the language zh; without it readers get the English page."""
+    path = HELP / node.id / "zh.md"
+    assert path.exists(), f"{node.display_name} has no Chinese help page js/docs/{node.id}/zh.md"
+    return path.read_text(encoding="utf-8")
+
+
+def chinese_default(entry: Socket) -> str:
+    shown = shown_default(entry)
+    names_an_option = isinstance(entry.default, str) and bool(entry.default)
+    return shown if names_an_option else CHINESE_DEFAULTS.get(shown, shown)
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page)
+
+
+@each_node
+def test_a_chinese_help_page_has_the_sections_of_the_english_one(node: Node) -> None:
+    english, chinese = help_page(node), chinese_page(node)
+    for title in CHINESE_SECTIONS:
+        assert section(chinese, title).strip(), title
+    levels = [re.findall(r"^#+(?= )", page, flags=re.MULTILINE) for page in (english, chinese)]
+    assert levels[0] == levels[1]
+    assert not re.search(r"<\s*(script|iframe|style)", chinese, re.IGNORECASE)
+
+
+@each_node
+def test_a_chinese_help_page_explains_the_same_inputs_and_outputs(node: Node) -> None:
+    english, chinese = help_page(node), chinese_page(node)
+    for title, translated_title in (("Inputs", "输入"), ("Outputs", "输出")):
+        table = rows(section(chinese, translated_title))
+        assert list(table) == list(rows(section(english, title)))
+        assert all(re.search("[\u4e00-\u9fff]", cells[-1]) for cells in table.values())
+    defaults = [cells[0].strip("`") for cells in rows(section(chinese, "输入")).values()]
+    assert defaults == [chinese_default(entry) for entry in node.inputs]
+
+
+@each_node
+def test_a_chinese_help_page_has_the_links_and_workflows_of_the_english_one(node: Node) -> None:
+    english, chinese = help_page(node), chinese_page(node)
+    assert links(chinese) == links(english)
+    assert section(chinese, "工作流").strip() == section(english, "Workflows").strip()
+
+
 def test_no_help_page_is_left_over() -> None:
     assert {path.stem for path in HELP.glob("*.md")} == {node.id for node in NODES}
+    assert {path.parent.name for path in HELP.glob("*/*.md")} == {node.id for node in NODES}
+    assert {path.stem for path in HELP.glob("*/*.md")} == {"zh"}
 
 
 def translated(language: str) -> dict[str, Any]:

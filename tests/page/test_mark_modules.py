@@ -23,9 +23,9 @@ MODULES = ROOT / "js" / "mark"
 TEXT = re.compile(r'\btext\(\s*"(\w+)"')
 
 
-def run(page: Page, module: str, code: str, value: Any = None) -> Any:
+def run(page: Page, module: str, code: str, value: Any = None, room: str = "mark") -> Any:
     """The value of `code`, a function of a module of the editor and `value`."""
-    source = f"/extensions/{PACK}/mark/{module}.js"
+    source = f"/extensions/{PACK}/{room}/{module}.js"
     return page.evaluate(f"async value => {{ const m = await import('{source}'); return ({code})(m, value) }}", value)
 
 
@@ -79,7 +79,7 @@ def test_zooming_keeps_the_place_under_the_pointer(page: Page) -> None:
         return far
     }"""
     size = [{"width": 1920, "height": 1080}, {"width": 900, "height": 600}]
-    assert run(page, "geometry", code, size) < 1e-6
+    assert run(page, "geometry", code, size, room="common") < 1e-6
 
 
 def test_two_fingers_hold_what_they_hold(page: Page) -> None:
@@ -94,7 +94,7 @@ def test_two_fingers_hold_what_they_hold(page: Page) -> None:
             return Math.hypot(at.x - after[finger].x, at.y - after[finger].y)
         })
     }"""
-    assert max(run(page, "geometry", code)) < 1.0  # the fingers keep their angle here, so both stay where they were
+    assert max(run(page, "geometry", code, room="common")) < 1.0  # the fingers keep their angle, so both stay
 
 
 def test_the_picture_can_not_be_moved_out_of_sight(page: Page) -> None:
@@ -106,7 +106,7 @@ def test_the_picture_can_not_be_moved_out_of_sight(page: Page) -> None:
             return seen(v.x, frame.width, stage.width) > 20 && seen(v.y, frame.height, stage.height) > 20
         })
     }"""
-    assert all(run(page, "geometry", code))
+    assert all(run(page, "geometry", code, room="common"))
 
 
 RANDOM_SESSION = """(m, [seed, steps, removes]) => {

@@ -23,6 +23,7 @@ from harness.prompts import (
     shipped,
     upstream,
     with_json_of_measures,
+    with_tiny_native_models,
 )
 from harness.server import Run, Server, saved_files
 from PIL import Image, ImageOps
@@ -44,9 +45,12 @@ def on_the_small_clip(path: Path) -> Prompt:
     if ids_of(prompt, "VividLoadEngine"):
         set_inputs(prompt, "VividLoadEngine", model=EMBEDDED)
         set_inputs(prompt, "VividTrainLora", steps=2, batch=2)
-        for editor in ("VividEditKeyframe", "VividPropagate", "VividEditVideo"):
+        for editor in ("VividEditKeyframe", "VividPropagate", "VividEditVideo", "VividEditLongVideo"):
             set_inputs(prompt, editor, steps=4)
-    return prompt
+    set_inputs(prompt, "KSampler", steps=2)
+    for control in ("VividVaceControl", "VividInpaintConditioning"):
+        set_inputs(prompt, control, size="frames")
+    return with_tiny_native_models(prompt)
 
 
 def edit_outside(prompt: Prompt, server: Server) -> None:
@@ -82,6 +86,15 @@ def paint_mask(prompt: Prompt, server: Server) -> None:
     set_inputs(prompt, "LoadImage", image="painted.png")
 
 
+def pick_the_try(prompt: Prompt, server: Server) -> None:
+    """What a user does on a keyframe board after the first run: use the try that it shows."""
+    (board,) = ids_of(prompt, "VividKeyframeBoard")
+    (shown,) = server.run(upstream(prompt, board)).outputs[board]["vivid_board"]
+    picks = {str(shown["candidates"][0]["frame"]): shown["added"]}
+    state = {"version": 1, "id": shown["id"], "picks": picks, "pins": []}
+    set_inputs(prompt, "VividKeyframeBoard", board=json.dumps(state))
+
+
 @pytest.fixture(scope="module")
 def runs() -> dict[str, tuple[dict[str, Any], Run]]:
     return {}
@@ -101,6 +114,8 @@ def run_once(server: Server, path: Path, runs: dict[str, tuple[Prompt, Run]]) ->
         if ids_of(prompt, "VividTrainLora"):
             (sample,) = ids_of(prompt, "VividSaveSample")
             server.run(upstream(prompt, sample))
+        if ids_of(prompt, "VividKeyframeBoard"):
+            pick_the_try(prompt, server)
         runs[path.stem] = prompt, server.run(prompt)
     return runs[path.stem]
 

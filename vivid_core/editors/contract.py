@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import checked_frames, checked_mask_for
+from ..clips import Clip, Computed
 from ..diffusion.denoise import MOST_STEPS, Predict, generator_for
 from ..diffusion.guidance import Guidance
 from ..diffusion.schedulers import Schedule
@@ -153,8 +154,8 @@ class Adapter(Protocol):
 class SettledRequest:
     """An `EditRequest` that was checked, with the family's habits in it; its mask is 0 or 1."""
 
-    frames_fhwc: Tensor
-    edit_mask_fhw: Tensor
+    frames_fhwc: Clip
+    edit_mask_fhw: Clip
     prompt_bld: Tensor
     negative_bld: Tensor | None
     keyframes: Keyframes
@@ -170,11 +171,11 @@ class EditRequest:
 
     `frames_fhwc` and the binary `edit_mask_fhw` (1 = edit) are the whole clip in its own size; `prompt_bld` and
     `negative_bld` the text's embedding by the engine's encoder, [1, tokens, channels]; `keyframes` are counted in the
-    clip. What is None is the family's own habit.
+    clip. What is None is the family's own habit. Frames and masks that are no tensors are made when they are asked for.
     """
 
-    frames_fhwc: Tensor
-    edit_mask_fhw: Tensor
+    frames_fhwc: Clip
+    edit_mask_fhw: Clip
     prompt_bld: Tensor
     negative_bld: Tensor | None = None
     keyframes: Keyframes = field(default_factory=lambda: Keyframes([]))
@@ -191,7 +192,9 @@ class EditRequest:
 
         Raises ValueError, in one sentence, for anything that can't be run.
         """
-        frames = checked_frames(self.frames_fhwc, "Frames", notes)
+        frames = self.frames_fhwc
+        if isinstance(frames, Tensor):
+            frames = checked_frames(frames, "Frames", notes)
         mask = checked_mask_for(self.edit_mask_fhw, frames, "Mask", notes)
         steps = traits.steps if self.steps is None else self.steps
         sampler = traits.schedule.default if self.sampler is None else self.sampler
@@ -228,8 +231,10 @@ class EditRequest:
         )
 
 
-def _binary(mask_fhw: Tensor) -> Tensor:
+def _binary(mask_fhw: Clip) -> Clip:
     """The mask with 0 and 1 alone; no second copy of a clip's masks where it is so already."""
+    if not isinstance(mask_fhw, Tensor):
+        return Computed(tuple(mask_fhw.shape), lambda at: (mask_fhw[at] > 0.5).float())
     if all(bool(((mask_hw == 0) | (mask_hw == 1)).all()) for mask_hw in mask_fhw):
         return mask_fhw.float()
     return (mask_fhw > 0.5).float()

@@ -6,22 +6,21 @@ the true background around the edit; what it makes is shown inside the blend mas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..checks import check_not_empty, checked_mask_for
+from ..checks import check_not_empty
 from ..runtime import Runtime
-from ..video.composite import feather_outside
-from .contract import EditRequest, SettledRequest
+from .contract import EditRequest
 from .engine import Engine
 from .kive_plan import plan, shots_of, window_length
 from .kive_run import EditOptions, KiveRun
 from .local_crop import CROPS
 from .propagation import Propagation
 
-__all__ = ["CROPS", "EditOptions", "KeyframeEdit", "edit_keyframe", "edit_video", "propagate"]
+__all__ = ["CROPS", "EditOptions", "KeyframeEdit", "edit_keyframe", "edit_video", "prepared", "propagate"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def edit_keyframe(
     Raises ValueError, in one sentence, when there is not exactly one frame, and as `edit_video` does.
     """
     count = len(request.frames_fhwc)
-    if request.frames_fhwc.ndim == 4 and count != 1:
+    if len(request.frames_fhwc.shape) == 4 and count != 1:
         raise ValueError(f"Edit Keyframe: got {count} frames; it edits one, so choose which.")
     done = edit_video(engine, request, options, runtime, notes)
     return KeyframeEdit(done.frames_fhwc[0], done.blend_mask_fhw[0], done.report)
@@ -95,31 +94,31 @@ def edit_video(
     return _run(engine, request, options or EditOptions(), runtime or Runtime(), [] if notes is None else notes)
 
 
-def _run(engine: Engine, request: EditRequest, options: EditOptions, runtime: Runtime, notes: list[str]) -> Propagation:
+def prepared(engine: Engine, request: EditRequest, options: EditOptions, notes: list[str]) -> KiveRun:
+    """The run of an edit, with or without keyframes, checked and planned; nothing of it is made yet.
+
+    Frames and masks that are no tensors are asked for window by window. Raises ValueError as `propagate` does.
+    """
     traits = engine.adapter.traits
     settled = request.settled(traits, notes)
-    frames, mask, keys = settled.frames_fhwc, settled.edit_mask_fhw, settled.keyframes.indices
-    check_not_empty(mask, "Mask")
+    check_not_empty(settled.edit_mask_fhw, "Mask")
     if options.crop not in CROPS:
         raise ValueError(f"Crop: got the mode {options.crop!r}; use one of {', '.join(CROPS)}.")
     length = window_length(traits, options.window, notes)
-    windows = plan(len(frames), traits, keys, length, options.overlap, options.cuts)
-    run = KiveRun(engine, settled, windows, options)
-    _tell_of_keyless_shots(settled, options.cuts, notes)
-    runtime.begin(run.steps + len(frames))
-    if options.blend_mask_fhw is None:
-        blend = feather_outside(mask, options.feather, runtime)
-    else:
-        blend = checked_mask_for(options.blend_mask_fhw, frames, "Blend mask", notes)
-        runtime.advance(len(frames))
-    return run.run(blend, runtime, notes)
+    count, keys = len(settled.frames_fhwc), settled.keyframes.indices
+    run = KiveRun(engine, settled, plan(count, traits, keys, length, options.overlap, options.cuts), options, notes)
+    _tell_of_keyless_shots(keys, run, options.cuts, notes)
+    return run
 
 
-def _tell_of_keyless_shots(request: SettledRequest, cuts: Iterable[int], notes: list[str]) -> None:
-    keys = request.keyframes.indices
-    for first, end in shots_of(len(request.frames_fhwc), cuts):
+def _run(engine: Engine, request: EditRequest, options: EditOptions, runtime: Runtime, notes: list[str]) -> Propagation:
+    return prepared(engine, request, options, notes).whole(runtime, notes)
+
+
+def _tell_of_keyless_shots(keys: Sequence[int], run: KiveRun, cuts: Iterable[int], notes: list[str]) -> None:
+    for first, end in shots_of(len(run.edited), cuts):
         keyed = any(first <= key < end for key in keys)
-        if keys and not keyed and bool(request.edit_mask_fhw[first:end].any()):
+        if keys and not keyed and any(run.edited[first:end]):
             notes.append(
                 f"Propagate: the shot of frames {first} to {end - 1} has no keyframe, so it is edited by the text "
                 "alone; set a keyframe in it to say how it should look."

@@ -165,7 +165,8 @@ def _described(window: KiveWindow) -> str:
     parts = [_span(window.frames), "backward" if window.backward else "forward"]
     if window.shared:
         parts.append(f"chained by {_span(window.shared)}")
-    parts += [f"{'from' if key == window.frames[0] else 'onto'} keyframe {key}" for key in window.keys]
+    words = {window.frames[-1]: "onto", window.frames[0]: "from"}
+    parts += [f"{words.get(key, 'with')} keyframe {key}" for key in window.keys]
     if not window.keys and not window.shared:
         parts.append("from the text alone")
     return ", ".join(parts)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..clips import Clip
 from ..video.crop import Stitch, crop, uncrop
 from ..video.crop_plan import WIDEST, follow_corners, plan_sizes, subject_boxes
 from .contract import Traits
@@ -42,14 +43,19 @@ class LocalCrop:
         """The same for some of the frames."""
         return replace(self, stitch=replace(self.stitch, corners=self.stitch.corners[first:stop]))
 
-    def shown(self, frames_fhwc: Tensor) -> Tensor:
+    def shown(self, frames_fhwc: Clip) -> Tensor:
         """What the model sees of frames; themselves where nothing is cut or scaled."""
-        stitch = self.stitch
+        stitch, whole = self.stitch, isinstance(frames_fhwc, Tensor)
         if stitch.source_size == stitch.out_size == stitch.box_size:
-            return frames_fhwc
-        return crop(frames_fhwc, stitch)
+            return frames_fhwc if whole else frames_fhwc[:]
+        if whole:
+            return crop(frames_fhwc, stitch)
+        seen = torch.empty((len(frames_fhwc), *self.size, 3))
+        for index, frame_hwc in enumerate(frames_fhwc):
+            seen[index] = crop(frame_hwc[None], self.part(index, index + 1).stitch)[0]
+        return seen
 
-    def hole(self, mask_fhw: Tensor) -> Tensor:
+    def hole(self, mask_fhw: Clip) -> Tensor:
         """The edit mask at the model's size, 0 or 1: a pixel of it is a hole if any part of it is to be edited, so
         that the edge of what is replaced never shows."""
         unscaled = replace(self.stitch, out_size=self.stitch.box_size)
@@ -72,7 +78,7 @@ class LocalCrop:
         return f"Crop ({self.mode}): {box_width}x{box_height} of {width}x{height} around the subject, {shown}."
 
 
-def plan_local_crop(mask_fhw: Tensor, traits: Traits, mode: str = "auto") -> LocalCrop:
+def plan_local_crop(mask_fhw: Clip, traits: Traits, mode: str = "auto") -> LocalCrop:
     """Where the model looks in a shot with this edit mask [F, H, W] (above 0.5 = edit).
 
     Raises ValueError on an unknown mode and, unless it is "off", when the mask is empty on all frames.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,45 +29,58 @@ class _Small:
     colours: Floats
 
 
-def shot_cuts(frames_fhwc: Tensor, runtime: Runtime | None = None) -> tuple[int, ...]:
-    """The index of the first frame of each new shot.
+def shot_cuts(frames: Iterable[Tensor], runtime: Runtime | None = None) -> tuple[int, ...]:
+    """The index of the first frame of each new shot. `frames` are a clip, each [H, W, 3], float in 0..1 or uint8; each
+    is looked at once, in order, and none is kept.
 
     Two frames belong together when most of the picture is found again after motion (flow, started from the shift of
     the whole picture, and local correlation, which doesn't mind brightness). A flash of up to three frames is no cut.
     """
     runtime = runtime or Runtime()
-    smalls = _Smalls(frames_fhwc)
+    smalls = _Smalls(frames)
     cuts: list[int] = []
-    for index in range(len(frames_fhwc)):
+    index = 0
+    while smalls.has(index):
         if index and not _belong_together(smalls[index - 1], smalls[index]):
             first = cuts[-1] if cuts else 0
             earlier = range(max(first, index - 1 - FLASH), index)
-            later = range(index, min(len(frames_fhwc), index + 1 + FLASH))
+            later = [at for at in range(index, index + 1 + FLASH) if smalls.has(at)]
             pairs = ((before, after) for before in earlier for after in later if after - before <= FLASH + 1)
             if not any(_belong_together(smalls[before], smalls[after]) for before, after in pairs):
                 cuts.append(index)
         runtime.advance()
+        index += 1
     return tuple(cuts)
 
 
 class _Smalls:
-    """The small pictures of a clip's frames, of which only those around the last one asked for are kept."""
+    """The small pictures of a clip's frames, of which only the last ones are kept."""
 
-    def __init__(self, frames_fhwc: Tensor) -> None:
-        self._frames = frames_fhwc
+    def __init__(self, frames: Iterable[Tensor]) -> None:
+        self._rest = iter(frames)
+        self._count = 0
         self._kept: dict[int, _Small] = {}
 
+    def has(self, index: int) -> bool:
+        """Whether the clip has so many frames; reads up to there."""
+        while self._count <= index:
+            frame_hwc = next(self._rest, None)
+            if frame_hwc is None:
+                return False
+            self._kept[self._count] = _small(frame_hwc)
+            self._kept.pop(self._count - 2 * FLASH - 2, None)
+            self._count += 1
+        return True
+
     def __getitem__(self, index: int) -> _Small:
-        if index not in self._kept:
-            self._kept = {other: small for other, small in self._kept.items() if abs(other - index) <= 2 * FLASH + 2}
-            self._kept[index] = _small(self._frames[index])
         return self._kept[index]
 
 
 def _small(frame_hwc: Tensor) -> _Small:
     cv2 = opencv("Finding shot cuts")
     stride = max(1, max(frame_hwc.shape[:2]) // (3 * SIDE))
-    image = np.ascontiguousarray(frame_hwc[::stride, ::stride].numpy())
+    part = frame_hwc[::stride, ::stride]
+    image = np.ascontiguousarray((part if part.is_floating_point() else part.float() / 255).numpy())
     scale = min(1.0, SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.convertScaleAbs(cv2.resize(image, size, interpolation=cv2.INTER_AREA), alpha=255.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..optional import require
+from ..optional import install_command, require
 from .files import TensorInfo, WeightFiles
 
 Tensors = Mapping[str, TensorInfo]
@@ -114,8 +114,8 @@ def from_diffusers(class_name: str, config: Mapping[str, Any]) -> nn.Module:
     diffusers = require("diffusers", f"Loading a {class_name}")
     if not hasattr(diffusers, class_name):
         raise ValueError(
-            f"diffusers {diffusers.__version__} has no {class_name}: update it (pip install -U diffusers) and restart "
-            "ComfyUI."
+            f"diffusers {diffusers.__version__} has no {class_name}: run {install_command('diffusers')} for a newer "
+            "one and restart ComfyUI."
         )
     return getattr(diffusers, class_name).from_config(dict(config))
 

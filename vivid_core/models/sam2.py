@@ -16,6 +16,7 @@ from torch import nn
 from .family import Family, Tensors, count, given_config, odd_size, width
 from .files import WeightFiles
 
+EMBEDDED = Path(__file__).with_name("embedded_sam2.safetensors")  # trained by the pack, in its world of plain shapes
 LABEL = "SAM 2 model"
 CLASS = "SAM2Base"
 METADATA = "vivid_sam2"  # the name under which `save` puts settings and notes

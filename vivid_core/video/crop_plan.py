@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..clips import Clip
 from .feather import box_of
 
 CROP_MODES = ("static", "follow")
@@ -19,7 +20,7 @@ STAY = 0.6  # pixels of wish before the box moves: a path that rests between two
 Pair = tuple[int, int]
 
 
-def subject_boxes(mask_fhw: Tensor, notes: list[str]) -> Tensor:
+def subject_boxes(mask_fhw: Clip, notes: list[str]) -> Tensor:
     """The subject's box on every frame, int64 [F, 4] (left, top, right, bottom; the last two excluded).
 
     Frames where nothing is above 0.5 get boxes in between those of their neighbours in time, and a note.

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .reading import VideoInfo, read_frames, read_info
-from .writing import write_video
+from .writing import Showing, SoundFrom, Timing, write_video
 
-__all__ = ["VideoInfo", "read_frames", "read_info", "write_video"]
+__all__ = ["Showing", "SoundFrom", "Timing", "VideoInfo", "read_frames", "read_info", "write_video"]

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..checks import checked_frames, checked_mask
+from ..clips import Clip
 
 ASPECT_TOLERANCE = 0.01  # external editors round sizes to multiples of 8 or 16
 
@@ -54,7 +55,7 @@ class Keyframes:
         """This collection and `others` together. Raises ValueError when both set one frame."""
         return Keyframes([*self._keys, *others])
 
-    def fitted(self, frames_fhwc: Tensor, notes: list[str] | None = None) -> Keyframes:
+    def fitted(self, frames_fhwc: Clip, notes: list[str] | None = None) -> Keyframes:
         """These keys for this clip: indices counted from the end made positive, sizes made equal to the clip's.
 
         A key of another size but the same aspect (within 1 %) is resized and noted.

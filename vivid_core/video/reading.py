@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from torch import Tensor
 log = logging.getLogger("vivid")
 
 PathLike = str | os.PathLike[str]
+Media = PathLike | io.BytesIO
+"""A media file: its path, or all of it in memory."""
 
 # libswscale's flags bilinear, full horizontal chroma and accurate rounding. Without the last one every frame that is
 # read comes out about one level of 255 too dark.
@@ -49,7 +52,7 @@ def read_info(path: PathLike) -> VideoInfo:
     """
     with opened(path) as container:
         stream = video_stream(container, path)
-        first = next(_decoded(container, stream, path), None)
+        first = next(decoded(container, stream, path), None)
         if first is None:
             raise ValueError(f"{path}: the video has no frames; export it again, or take another file.")
         rotation = round(first.rotation / 90) % 4 * 90
@@ -76,18 +79,27 @@ def read_frames(path: PathLike, start: int = 0, stop: int | None = None) -> Iter
     return _frames(path, start, stop)
 
 
+def named(media: Media) -> PathLike:
+    """What messages call a media file."""
+    return "The video in memory" if isinstance(media, io.BytesIO) else media
+
+
 @contextmanager
-def opened(path: PathLike) -> Iterator[Any]:
-    """A media file opened for reading. Raises ValueError when it is missing, empty or no media file."""
+def opened(media: Media) -> Iterator[Any]:
+    """A media file opened for reading; one in memory may be opened more than once.
+
+    Raises ValueError when it is missing, empty or no media file.
+    """
     import av
 
-    file = Path(path)
-    if not file.is_file():
+    path = named(media)
+    if not isinstance(media, io.BytesIO) and not Path(media).is_file():
         raise ValueError(f"{path}: there is no such file; check the path.")
-    if file.stat().st_size == 0:
+    data = media.getvalue() if isinstance(media, io.BytesIO) else None
+    if not (Path(path).stat().st_size if data is None else len(data)):
         raise ValueError(f"{path}: the file is empty (0 bytes); export or download it again.")
     try:
-        container = av.open(str(file))
+        container = av.open(str(path) if data is None else io.BytesIO(data))
     except av.error.FFmpegError as fault:
         raise ValueError(
             f"{path}: this can't be opened as a video ({fault.strerror}); the file is damaged, cut short or of "
@@ -114,9 +126,9 @@ def _frames(path: PathLike, start: int, stop: int | None) -> Iterator[Tensor]:
         stream = video_stream(container, path)
         promised = stream.frames
         index = 0
-        for frame in _decoded(container, stream, path):
+        for frame in decoded(container, stream, path):
             if index >= start:
-                yield _upright(frame)
+                yield pixels_of(frame)
             index += 1
             if index == stop:
                 return
@@ -129,7 +141,8 @@ def _frames(path: PathLike, start: int, stop: int | None) -> Iterator[Tensor]:
         log.warning("%s: the file says %d frames, but only %d could be read.", path, promised, index)
 
 
-def _decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
+def decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
+    """The frames of a stream from where its container stands. Raises ValueError when one is damaged."""
     import av
 
     count = 0
@@ -148,9 +161,10 @@ def _decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
         yield frame
 
 
-def _upright(frame: Any) -> Tensor:
+def pixels_of(frame: Any, upright: bool = True) -> Tensor:
+    """A decoded frame as uint8 [H, W, 3]; turned as it is meant to be seen, or as it is stored."""
     pixels = frame.to_ndarray(format="rgb24", interpolation=CONVERSION)
-    turns = round(frame.rotation / 90) % 4
+    turns = round(frame.rotation / 90) % 4 if upright else 0
     return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, turns)))
 
 

@@ -45,7 +45,8 @@ class _Job:
             yield part, original, edited, edit_mask, blend_mask
 
     def _placed(self, clip: Tensor, part: slice, around: Tensor | None = None) -> Tensor:
-        if self.stitch is None or clip.shape[1:3] == self.original.shape[1:3]:
+        # Without `around` it is a mask, which may have either size; an edited crop may be as large as the frame.
+        if self.stitch is None or (around is None and clip.shape[1:3] == self.original.shape[1:3]):
             return clip[part]
         return uncrop(clip[part], replace(self.stitch, corners=self.stitch.corners[part]), around)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,49 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import checked_frames
-from .reading import CONVERSION, PathLike, opened
+from .reading import CONVERSION, Media, PathLike, opened
 from .sound import Sound
 
 CONTAINERS = (".mp4", ".mov", ".m4v", ".mkv")
 PRESET = "fast"
+RATES_UP_TO = 1001  # the largest denominator of a rate
 BT709 = 1  # the number of this standard in H.264's tags for matrix, primaries and transfer
 LIMITED_RANGE = 1
 CENTRED_CHROMA = "chromaloc=1"  # where libswscale puts it; untagged, H.264 means half a pixel further left
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When frames are shown that don't come evenly: `pts`, one for each, rising from 0, and the `end` of the last one,
+    in units of `time_base` seconds."""
+
+    time_base: Fraction
+    pts: Sequence[int]
+    end: int
+
+    def end_of(self, index: int) -> int:
+        """When a frame gives way to the next one."""
+        return self.pts[index + 1] if index + 1 < len(self.pts) else self.end
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How players show a video. `timing` is None where frames come evenly; `rotation` degrees, counterclockwise, by
+    which pictures are turned (PyAV must be able to write it); `pixel_aspect` is a pixel's width over its height."""
+
+    timing: Timing | None = None
+    rotation: int = 0
+    pixel_aspect: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class SoundFrom:
+    """A file whose sound is taken along. Without `begin` from where its pictures start, else from that second of it
+    on. With `whole` a sound that is longer than the video is kept to its end."""
+
+    media: Media
+    begin: Fraction | None = None
+    whole: bool = False
 
 
 def write_video(
@@ -28,8 +65,9 @@ def write_video(
     frames: Iterable[Tensor],
     fps: Fraction | float,
     *,
-    audio_from: PathLike | None = None,
+    audio_from: PathLike | SoundFrom | None = None,
     crf: int = 17,
+    showing: Showing | None = None,
     notes: list[str] | None = None,
 ) -> None:
     """Write images, image_hwc float 0..1 each, as H.264 (yuv420p, BT.709, limited range), one at a time.
@@ -46,52 +84,80 @@ def write_video(
     rate = _checked_rate(fps)
     if not 0 <= crf <= 51:
         raise ValueError(f"Writing video: got crf {crf}; it must lie in 0 (best) to 51 (smallest file).")
-    with _atomically(Path(path)) as unfinished, _sound_source(audio_from) as source:
-        _write(unfinished, path, frames, rate, crf, source, [] if notes is None else notes)
+    notes = [] if notes is None else notes
+    sound = audio_from if isinstance(audio_from, SoundFrom | None) else SoundFrom(audio_from)
+    with _atomically(Path(path)) as unfinished, _sound_source(sound) as source:
+        _Job(path, unfinished, rate, crf, showing or Showing(), sound, source, notes).write(frames)
 
 
-def _write(
-    unfinished: Path,
-    path: PathLike,
-    frames: Iterable[Tensor],
-    rate: Fraction,
-    crf: int,
-    source: Any,
-    notes: list[str],
-) -> None:
-    images = enumerate(frames)
-    first = next(images, None)
-    if first is None:
-        raise ValueError(f"{path}: there are no frames to write; check the clip that feeds it.")
-    height, width = (int(side) for side in first[1].shape[:2])
-    if height % 2 or width % 2:
-        notes.append(
-            f"Writing video: {width}x{height} was padded to {width + width % 2}x{height + height % 2} by repeating the "
-            "edge, since H.264 with yuv420p takes even sizes only."
-        )
-    with _output(unfinished, path) as output:
-        stream = _video_stream(output, width + width % 2, height + height % 2, rate, crf)
-        sound = None if source is None else Sound(output, source, notes)
-        for index, image_hwc in _and_then(first, images):
-            frame = _encodable(image_hwc, index, (height, width))
-            with _writing(path):
-                output.mux(stream.encode(frame))
+@dataclass(frozen=True)
+class _Job:
+    """One file to be written."""
+
+    path: PathLike
+    unfinished: Path
+    rate: Fraction
+    crf: int
+    showing: Showing
+    sound: SoundFrom | None
+    source: Any
+    notes: list[str]
+
+    def write(self, frames: Iterable[Tensor]) -> None:
+        """All of it."""
+        images = enumerate(frames)
+        first = next(images, None)
+        if first is None:
+            raise ValueError(f"{self.path}: there are no frames to write; check the clip that feeds it.")
+        height, width = (int(side) for side in first[1].shape[:2])
+        if height % 2 or width % 2:
+            self.notes.append(
+                f"Writing video: {width}x{height} was padded to {width + width % 2}x{height + height % 2} by repeating "
+                "the edge, since H.264 with yuv420p takes even sizes only."
+            )
+        with _output(self.unfinished, self.path) as output:
+            stream = self._stream(output, width + width % 2, height + height % 2)
+            sound = None if self.sound is None else Sound(output, self.source, self.notes, self.sound.begin)
+            for index, image_hwc in _and_then(first, images):
+                self._mux(output, stream, index, _encodable(image_hwc, index, (height, width)))
+                if sound is not None:
+                    sound.mux_until(self._end_of(index))
+            self._mux(output, stream, 0, None)
             if sound is not None:
-                sound.mux_until((index + 1) / rate)
-        with _writing(path):
-            output.mux(stream.encode(None))
-        if sound is not None:
-            sound.finish()
+                sound.finish(rest=self.sound is not None and self.sound.whole)
 
+    def _stream(self, output: Any, width: int, height: int) -> Any:
+        timing, options = self.showing.timing, {"crf": str(self.crf), "preset": PRESET, "x264-params": CENTRED_CHROMA}
+        if timing is not None:
+            options["bf"] = "0"  # frames are then stored in the order of their times, which alone keeps all of them
+        stream = output.add_stream("libx264", rate=self.rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+        if timing is not None:
+            context.time_base = timing.time_base
+        if self.showing.pixel_aspect != 1:
+            context.sample_aspect_ratio = self.showing.pixel_aspect
+        if self.showing.rotation:
+            stream.set_display_rotation(self.showing.rotation)
+        return stream
 
-def _video_stream(output: Any, width: int, height: int, rate: Fraction, crf: int) -> Any:
-    options = {"crf": str(crf), "preset": PRESET, "x264-params": CENTRED_CHROMA}
-    stream = output.add_stream("libx264", rate=rate, options=options)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    context = stream.codec_context
-    context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = LIMITED_RANGE
-    return stream
+    def _mux(self, output: Any, stream: Any, index: int, frame: Any) -> None:
+        timing = self.showing.timing
+        if timing is not None and frame is not None:
+            frame.pts, frame.time_base = timing.pts[index], timing.time_base
+        with _writing(self.path):
+            for packet in stream.encode(frame):
+                if timing is not None:
+                    place = bisect_left(timing.pts, packet.pts)
+                    packet.duration = timing.end_of(place) - packet.pts
+                output.mux(packet)
+
+    def _end_of(self, index: int) -> Fraction:
+        """When a frame gives way to the next one, in seconds."""
+        timing = self.showing.timing
+        return (index + 1) / self.rate if timing is None else timing.end_of(index) * timing.time_base
 
 
 def _encodable(image_hwc: Tensor, index: int, size: tuple[int, int]) -> Any:
@@ -117,7 +183,7 @@ def _and_then(first: tuple[int, Tensor], rest: Iterator[tuple[int, Tensor]]) -> 
 
 
 def _checked_rate(fps: Fraction | float) -> Fraction:
-    rate = Fraction(fps).limit_denominator(1001) if 0 < fps < 1e4 else Fraction(0)
+    rate = Fraction(fps).limit_denominator(RATES_UP_TO) if 0 < fps < 1e4 else Fraction(0)
     if rate <= 0:
         raise ValueError(f"Writing video: got a rate of {fps} frames per second; it must lie above 0 and below 10000.")
     return rate
@@ -169,9 +235,9 @@ def _writing(path: PathLike) -> Iterator[None]:
 
 
 @contextmanager
-def _sound_source(audio_from: PathLike | None) -> Iterator[Any]:
-    if audio_from is None:
+def _sound_source(sound: SoundFrom | None) -> Iterator[Any]:
+    if sound is None:
         yield None
         return
-    with opened(audio_from) as container:
+    with opened(sound.media) as container:
         yield container

@@ -57,6 +57,9 @@ const PATHS = {
   close: "M6 6l12 12M18 6L6 18",
   run: "M7 4.5v15l12-7.5z",
   warning: "M12 4L2.5 20h19zM12 10v5M12 17.5v.5",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  pin: "M9 4h6M10 4l-.5 6.5L6.5 14h11l-3-3.5L14 4M12 14v6",
+  wipe: "M9 7l-5 5l5 5M15 7l5 5l-5 5",
 }
 
 export function svg(icon) {
