@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor, stack
 
 from ..vivid_core.checks import checked_frames
-from ..vivid_core.editors.candidates import derived_id, read_board, spared_in
+from ..vivid_core.editors.candidates import derived_id, read_board, spared_in, spared_in_workflow
 from ..vivid_core.editors.origin import Origin, origin_of
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
@@ -78,7 +78,7 @@ class KeyframeBoard(io.ComfyNode):
                     "report", display_name="report", tooltip="What was added, what is picked, why nothing runs."
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
             not_idempotent=True,  # two boards with the same inputs are still two boards
         )
@@ -104,7 +104,8 @@ class KeyframeBoard(io.ComfyNode):
         tries = tries_in(candidate, candidate_frame, keyframe, frames, notes)
         origin = origin_of(graph, node_id, "candidate" if keyframe is None else "keyframe")
         kept = Board(state.board_id or derived_id(node_id))
-        spared = spared_in(graph, NODE_ID, kept.id) | state.spared
+        saved = (cls.hidden.extra_pnginfo or {}).get("workflow")
+        spared = state.spared | spared_in(graph, NODE_ID, kept.id) | spared_in_workflow(saved, NODE_ID, kept.id)
         run = run_board(
             kept, state.picks, hold, frames, tries, Origin(note.strip() or origin.prompt, origin.seed), spared, notes
         )

@@ -5,7 +5,7 @@ import { hide, write } from "../common/widgets.js"
 import { Gallery } from "./gallery.js"
 import { inHistory } from "./history.js"
 import { preview } from "./preview.js"
-import { emptyState, isPicked, isPinned, newId, parse, serialise, withPick, withPin, without } from "./state.js"
+import { emptyState, forRun, isPicked, isPinned, newId, parse, serialise, withPick, withPin, without } from "./state.js"
 import { statusOf, stepText } from "./status.js"
 import { passToGraph } from "./through.js"
 
@@ -23,6 +23,7 @@ export function addBoard(page, node) {
   const board = new Board(page, node, widget)
   page.open.set(node, board)
   widget.beforeQueued = () => board.name()
+  widget.serializeValue = () => board.forRun()
   follow(node, "onExecuted", output => board.heard(output?.vivid_board?.[0]))
   follow(node, "onConfigure", () => board.refresh())
   follow(node, "onRemoved", () => board.close())
@@ -79,6 +80,12 @@ class Board {
     const text = serialise(state)
     if (text !== this.widget.value) write(this.page.app, this.node, this.widget, text)
     this.render()
+  }
+
+  /** The state as a run gets it; a text that can't be read goes as it is, and the node says what is wrong. */
+  forRun() {
+    const { state, problem } = this.read()
+    return problem ? this.widget.value : forRun(state)
   }
 
   /** A board that is about to run for the first time gets its id. */

@@ -31,6 +31,9 @@ export function parse(text) {
 /** The text of a document: empty while it has no id, since without one there is nothing to choose from. */
 export const serialise = state => (state.id ? JSON.stringify(state) : "")
 
+/** The text that a run gets: a pin says what to keep on the board, and nothing that follows runs again for it. */
+export const forRun = state => serialise({ ...state, pins: [] })
+
 export const pickOf = (state, frame) => state.picks[String(frame)] ?? null
 
 export const isPicked = (state, name) => Object.values(state.picks).includes(name)

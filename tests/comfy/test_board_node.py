@@ -364,6 +364,16 @@ def test_a_full_board_drops_the_oldest_that_is_neither_picked_nor_pinned(
     assert len(list((boards / ID).iterdir())) == 65, "and the one picture from before"
 
 
+def test_a_full_board_keeps_what_is_pinned_in_the_saved_workflow(
+    call: Callable[..., Result], executor: Executor, boards: Path
+) -> None:
+    oldest = [one["name"] for one in small_board(call, 0, 64)["candidates"]][::-1]
+    saved = {"id": 3, "type": "VividKeyframeBoard", "widgets_values": [state(pins=[oldest[0]]), False]}
+    executor.extra_data = {"extra_pnginfo": {"workflow": {"nodes": [saved]}}}
+    told = small_board(call, 64, 2)
+    assert set(oldest) - {one["name"] for one in told["candidates"]} == {oldest[1], oldest[2]}
+
+
 def test_a_board_full_of_pins_says_that_the_new_try_is_not_kept(call: Callable[..., Result], boards: Path) -> None:
     names = [one["name"] for one in small_board(call, 0, 64)["candidates"]]
     told = small_board(call, 64, 1, pins=names)

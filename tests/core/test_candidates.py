@@ -24,6 +24,7 @@ from vivid_core.editors.candidates import (
     read_board,
     read_candidate,
     spared_in,
+    spared_in_workflow,
     to_drop,
 )
 from vivid_core.editors.origin import Origin, origin_of
@@ -350,3 +351,18 @@ def test_the_nearest_seed_is_found(seed: int) -> None:
 )
 def test_a_graph_that_says_nothing_gives_nothing(graph: dict[str, Any]) -> None:
     assert origin_of(graph, "board", "candidate") == Origin()
+
+
+def test_pins_are_found_in_the_saved_workflow_and_in_its_subgraphs() -> None:
+    third = f"f000001_{'c' * 16}.png"
+
+    def node(text: Any, kind: str = "Board", **more: Any) -> dict[str, Any]:
+        return {"id": 9, "type": kind, "widgets_values": [text, False, 0, ""], **more}
+
+    inner = {"nodes": [node(board(pins=[SECOND])), node(board(pins=[third]), "Other"), node("{"), None, node(7)]}
+    workflow = {"nodes": [node(board(picks={"3": FIRST})), node(board(id="f" * 16, pins=[third]))]}
+    assert spared_in_workflow({**workflow, "definitions": {"subgraphs": [inner, 5]}}, "Board", ID) == {FIRST, SECOND}
+    assert spared_in_workflow({"nodes": [node("", widgets_values=None)], "definitions": []}, "Board", ID) == set()
+    assert spared_in_workflow(None, "Board", ID) == set() and spared_in_workflow({"nodes": 3}, "Board", ID) == set()
+    unnamed = node(json.dumps({"version": 1, "pins": [FIRST]}))
+    assert spared_in_workflow({"nodes": [unnamed]}, "Board", derived_id("9")) == {FIRST}

@@ -118,6 +118,7 @@ class Executor:
         import execution
 
         self.listener = Listener()
+        self.extra_data: dict[str, Any] = {}  # what a page sends beside the graph, such as {"extra_pnginfo": {...}}
         self._executor = execution.PromptExecutor(
             self.listener, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0, "ram_inactive": 0}
         )
@@ -141,7 +142,8 @@ class Executor:
             return Result(False, {"exception_type": "validation", "exception_message": str((valid[1], valid[3]))})
         start = len(self.listener.messages)
         with watched_steps(on_progress):
-            self._executor.execute(prompt, prompt_id, {"client_id": self.listener.client_id}, valid[2])
+            extra = {**self.extra_data, "client_id": self.listener.client_id}
+            self._executor.execute(prompt, prompt_id, extra, valid[2])
         messages = self.listener.messages[start:]
         history = self._executor.history_result
         error = next((data for name, data in messages if name in ("execution_error", "execution_interrupted")), {})

@@ -194,6 +194,22 @@ def test_the_keyboard_goes_through_the_tries(board: Locator, drawn_page: Page) -
     assert kept is not None and (kept["picks"], kept["pins"]) == ({"0": names[1]}, [names[0]])
 
 
+def test_a_pin_is_saved_and_makes_nothing_run_again(board: Locator, drawn_page: Page) -> None:
+    names = tries(drawn_page, [RED])
+    do(board, "use")
+    preview = id_of(drawn_page, "PreviewImage")
+    assert preview in run(drawn_page).executing
+    do(board, "pin")
+    expect(a_try(board, names[0])).to_have_attribute("data-pinned", "true")
+    again = run(drawn_page)
+    assert again.ending == "execution_success" and not again.executing and preview in again.cached
+    kept = state(drawn_page)
+    assert kept is not None and kept["pins"] == names
+    do(board, "use")
+    assert run(drawn_page).ending == "execution_success"
+    expect(a_try(board, names[0])).to_have_attribute("data-pinned", "true")
+
+
 def test_deleting_asks_once_and_takes_pick_pin_and_file_with_it(
     board: Locator, drawn_page: Page, page_server: Server
 ) -> None:

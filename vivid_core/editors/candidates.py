@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +113,33 @@ def spared_in(graph: Mapping[str, Any], node_type: str, board_id: str) -> set[st
             if (state.board_id or derived_id(node_id)) == board_id:
                 spared |= state.spared
     return spared
+
+
+def spared_in_workflow(workflow: Any, node_type: str, board_id: str) -> set[str]:
+    """What all nodes that show this board have picked or pinned in a workflow as the page saves it, in subgraphs too.
+
+    Pins are only there: in the graph that runs, they would make all that follows run again. Never fails: what can't be
+    read is passed over.
+    """
+    spared: set[str] = set()
+    for node in _saved_nodes(workflow):
+        values = node.get("widgets_values")
+        if node.get("type") != node_type or not isinstance(values, list):
+            continue
+        for text in values:
+            with suppress(ValueError):
+                state = read_board(text) if isinstance(text, str) and text.lstrip().startswith("{") else BoardState()
+                if (state.board_id or derived_id(str(node.get("id")))) == board_id:
+                    spared |= state.spared
+    return spared
+
+
+def _saved_nodes(workflow: Any) -> Iterator[Mapping[str, Any]]:
+    definitions = workflow.get("definitions") if isinstance(workflow, Mapping) else None
+    subgraphs = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
+    for graph in (workflow, *(subgraphs if isinstance(subgraphs, list) else ())):
+        nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
+        yield from (node for node in (nodes if isinstance(nodes, list) else ()) if isinstance(node, Mapping))
 
 
 def checked_id(board_id: Any) -> str:
