@@ -56,7 +56,8 @@ def test_the_file_is_bt709_in_numbers_and_in_name(tmp_path):
     write_video(tmp_path / "red.mp4", [red], 25)
     with av.open(str(tmp_path / "red.mp4")) as container:
         frame = next(container.decode(video=0))
-    assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
     assert frame.format.name == "yuv420p"
     luma, blue, red_plane = (np.frombuffer(plane, np.uint8)[0] for plane in frame.planes)
     assert (luma, blue, red_plane) == (63, 102, 240)  # ITU-R BT.709, limited range

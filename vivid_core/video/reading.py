@@ -163,7 +163,10 @@ def decoded(container: Any, stream: Any, path: PathLike) -> Iterator[Any]:
 
 def pixels_of(frame: Any, upright: bool = True) -> Tensor:
     """A decoded frame as uint8 [H, W, 3]; turned as it is meant to be seen, or as it is stored."""
-    pixels = frame.to_ndarray(format="rgb24", interpolation=CONVERSION)
+    # Said in full: where nothing of it differs from what is wanted, PyAV before 18 takes every file for BT.601.
+    stored = {"src_colorspace": frame.colorspace, "src_color_range": frame.color_range}
+    wanted = {"dst_colorspace": "DEFAULT", "dst_color_range": "JPEG"}
+    pixels = frame.reformat(format="rgb24", **stored, **wanted, interpolation=CONVERSION).to_ndarray()
     turns = round(frame.rotation / 90) % 4 if upright else 0
     return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, turns)))
 
