@@ -42,6 +42,10 @@ def page_with_the_blueprint(drawn_page: Page) -> Page:
     drawn_page.wait_for_timeout(500)  # what is found first is chosen a moment later
     drawn_page.keyboard.press("Enter")
     drawn_page.wait_for_function("() => window.app.graph.nodes.some(node => node.isSubgraphNode?.())")
+    drawn_page.wait_for_timeout(300)
+    drawn_page.mouse.move(600, 380, steps=3)
+    drawn_page.mouse.click(600, 380)  # in newer pages it hangs on the pointer until it is put down
+    drawn_page.wait_for_function("() => window.app.canvas.state?.ghostNodeId == null")
     return drawn_page
 
 
