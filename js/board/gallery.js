@@ -34,8 +34,9 @@ export class Gallery {
   /** Keys that mean the try that is shown, wherever the focus is: left to the page, Delete would delete the node. */
   key(event, actions) {
     if (!this.selected || event.ctrlKey || event.metaKey || event.altKey) return
-    const { name } = this.selected
-    const shows = event.target === this.viewer.element || event.target.closest(".vb-try")
+    const focused = event.target.closest(".vb-try") // what is selected by a key is drawn a moment later
+    const name = focused?.dataset.name ?? this.selected.name
+    const shows = event.target === this.viewer.element || focused
     const commands = {
       Delete: () => actions.ask(name),
       Backspace: () => actions.ask(name),

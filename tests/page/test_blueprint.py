@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness.blueprints import FOLDER, definition
 from harness.clips import BOX
-from harness.page import alerts, as_prompt, load_workflow, wait_for_end, watch_runs
-from playwright.sync_api import Page
+from harness.page import alerts, as_prompt, load_workflow, open_page, wait_for_end, watch_runs
+from harness.server import Server
+from playwright.sync_api import Page, Playwright
 
 NAME = "Edit an object in a video"
 EMPTY: dict[str, Any] = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "version": 0.4}
@@ -32,21 +34,21 @@ WIRE = """box => {
 }"""
 
 
-@pytest.fixture
-def page_with_the_blueprint(drawn_page: Page) -> Page:
-    load_workflow(drawn_page, EMPTY)
-    drawn_page.mouse.dblclick(640, 400)
-    drawn_page.wait_for_function("() => document.activeElement?.tagName === 'INPUT'")
-    drawn_page.keyboard.type(NAME)
-    drawn_page.get_by_text(NAME).first.wait_for()
-    drawn_page.wait_for_timeout(500)  # what is found first is chosen a moment later
-    drawn_page.keyboard.press("Enter")
-    drawn_page.wait_for_function("() => window.app.graph.nodes.some(node => node.isSubgraphNode?.())")
-    drawn_page.wait_for_timeout(300)
-    drawn_page.mouse.move(600, 380, steps=3)
-    drawn_page.mouse.click(600, 380)  # in newer pages it hangs on the pointer until it is put down
-    drawn_page.wait_for_function("() => window.app.canvas.state?.ghostNodeId == null")
-    return drawn_page
+@pytest.fixture(params=["nodes 1.0", "nodes 2.0"])
+def page_with_the_blueprint(
+    request: pytest.FixtureRequest, page_server: Server, playwright: Playwright
+) -> Iterator[Page]:
+    """A page of its own: the search leaves newer pages in the middle of putting the node down."""
+    with open_page(page_server, playwright, (1280, 720), new_nodes=request.param == "nodes 2.0") as page:
+        load_workflow(page, EMPTY)
+        page.mouse.dblclick(640, 400)
+        page.wait_for_function("() => document.activeElement?.tagName === 'INPUT'")
+        page.keyboard.type(NAME)
+        page.get_by_text(NAME).first.wait_for()
+        page.wait_for_timeout(500)  # what is found first is chosen a moment later
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => window.app.graph.nodes.some(node => node.isSubgraphNode?.())")
+        yield page
 
 
 def test_it_comes_from_the_search_as_one_node_and_runs(page_with_the_blueprint: Page) -> None:
