@@ -143,5 +143,7 @@ def test_nothing_marked_and_an_unknown_direction_are_refused() -> None:
     scene = make_scene(0, "still", 2, **SIZE)
     with pytest.raises(ValueError, match="nothing is marked"):
         track_by_flow(scene.frames_fhwc, Prompts())
+    with pytest.raises(ValueError, match="every mask given is empty"):
+        track_by_flow(scene.frames_fhwc, Prompts([Prompt(0, mask_hw=torch.zeros(168, 224))]))
     with pytest.raises(ValueError, match='the direction "up"'):
         tracked(scene, 0, direction="up")

@@ -174,8 +174,11 @@ def test_an_object_that_the_model_does_not_see_is_lost_and_the_health_says_so(mo
 
 
 def test_an_object_that_is_said_to_be_nowhere_has_an_empty_track(module, frames) -> None:
-    track, ours = tracked(module, frames, Prompt(3, mask_hw=torch.zeros(40, 56)))
-    assert not bool(track.masks().any()) and ours.calls == []
+    nowhere = Prompt(3, object_id=2, mask_hw=torch.zeros(40, 56))
+    alone, ours = tracked(module, frames, Prompt(0, mask_hw=square()))
+    track, theirs = tracked(module, frames, Prompt(0, mask_hw=square()), nowhere)
+    assert not bool(track.masks([2]).any()) and theirs.calls == ours.calls
+    assert torch.equal(track.masks([1]), alone.masks())
 
 
 def test_a_mask_too_small_for_the_models_picture_is_no_empty_mask(module) -> None:
@@ -421,6 +424,7 @@ def test_a_cancelled_run_stops_at_once_and_leaves_the_earlier_track_usable(modul
     ("prompts", "options", "says"),
     [
         ([], {}, "nothing is marked"),
+        ([Prompt(0, mask_hw=torch.zeros(40, 56))], {}, "every mask given is empty"),
         ([Prompt(0, points=CLICK)], {"direction": "up"}, 'the direction "up"'),
         ([Prompt(99, points=CLICK)], {}, "the clip has 14 frames"),
         ([Prompt(0, mask_hw=torch.ones(4, 4))], {}, "resize the mask"),

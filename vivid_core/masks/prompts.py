@@ -42,6 +42,11 @@ class Prompt:
     def name(self) -> str:
         return f"object {self.object_id} on frame {self.frame}"
 
+    @property
+    def shows(self) -> bool:
+        """Whether anything is marked as the object: an empty mask says that it is not here."""
+        return self.box is not None or bool(self.points) or (self.mask_hw is not None and bool(self.mask_hw.any()))
+
 
 class Prompts:
     """Prompts in the order of frame and object, at most one for each pair of them.

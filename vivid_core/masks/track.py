@@ -49,7 +49,8 @@ def track_by_flow(
     sides are blended by distance and confidence. `direction` is one of DIRECTIONS. Scores are the visible share of the
     object; where it is lost the mask is empty and the score 0. An empty mask as prompt says "not here". `flow` finds
     the motion from frame to frame.
-    Raises ValueError when nothing is prompted, on an unknown direction, or as `Prompts.fitted` does.
+    Raises ValueError when nothing is prompted, all masks are empty, on an unknown direction, or as `Prompts.fitted`
+    does.
     """
     runtime = runtime or Runtime()
     prompts = checked_request(frames_fhwc, prompts, direction)
@@ -71,7 +72,13 @@ def checked_request(frames_fhwc: Tensor, prompts: Prompts, direction: str) -> Pr
         raise ValueError(
             "Track Mask: nothing is marked; mark the object in Mark Object, or with a box, points or a mask here."
         )
-    return prompts.fitted(frames_fhwc)
+    prompts = prompts.fitted(frames_fhwc)
+    if not any(prompt.shows for prompt in prompts):
+        raise ValueError(
+            "Track Mask: every mask given is empty, so there is nothing to follow; give a mask of a frame that shows "
+            "the object."
+        )
+    return prompts
 
 
 def _track_object(
