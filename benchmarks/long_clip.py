@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
+
+from .timing import memory_growth
 
 SHORT, LONG = 100, 400  # both whole numbers of the chunks that frames are stitched in
 GOAL = 1.2
@@ -34,23 +35,10 @@ done(*edit(frames, mask_hw))
 
 
 def run(full: bool) -> dict[str, Any]:
-    from benchmarks.timing import peak_extra_bytes
-
-    pairs = [
-        [peak_extra_bytes(CODE.format(frames=frames)) / 1e9 for frames in (LONG, SHORT)]
-        for _ in range(3 if full else 1)
-    ]
-    ratios = [long / short for long, short in pairs]
-    ratio = statistics.median(ratios)
-    return {
-        "name": "long_clip",
-        "ours": round(statistics.median(long for long, _ in pairs), 3),
-        "peer": round(statistics.median(short for _, short in pairs), 3),
-        "ratio": round(ratio, 3),
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "goal": GOAL,
-        "met": max(ratios) <= GOAL,
-        "unit": "x",
-        "what": f"peak memory in GB beyond input and output of track, preview propagation and stitch: {LONG} frames of "
-        f"480p over {SHORT}",
-    }
+    what = (
+        f"peak memory in GB beyond input and output of track, preview propagation and stitch: {LONG} frames of 480p "
+        f"over {SHORT}"
+    )
+    return memory_growth(
+        "long_clip", what, lambda frames: CODE.format(frames=frames), (LONG, SHORT), GOAL, 3 if full else 1, 1e9
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
-from .timing import peak_extra_bytes
+from .timing import memory_growth
 
 SHORT, LONG = 49, 385
 GOAL = 1.1
@@ -27,20 +26,10 @@ done(done_clip.frames_fhwc, done_clip.blend_mask_fhw, done_clip.confidence_f)
 
 
 def run(full: bool) -> dict[str, Any]:
-    pairs = [
-        [peak_extra_bytes(CODE.format(frames=frames)) / 1e9 for frames in (LONG, SHORT)]
-        for _ in range(5 if full else 1)
-    ]
-    ratios = [long / short for long, short in pairs]
-    return {
-        "name": "long_clip_memory",
-        "ours": round(statistics.median(pair[0] for pair in pairs), 3),
-        "peer": round(statistics.median(pair[1] for pair in pairs), 3),
-        "ratio": round(statistics.median(ratios), 3),
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "goal": GOAL,
-        "met": max(ratios) <= GOAL,
-        "unit": "x",
-        "what": f"peak memory (GB) beyond input and output of Propagate Edit on {LONG} frames of 360x240 over {SHORT} "
-        "(random weights, windows of 9, one keyframe); interval: smallest and largest run",
-    }
+    what = (
+        f"peak memory (GB) beyond input and output of Propagate Edit on {LONG} frames of 360x240 over {SHORT} (random "
+        "weights, windows of 9, one keyframe); interval: smallest and largest run"
+    )
+    return memory_growth(
+        "long_clip_memory", what, lambda frames: CODE.format(frames=frames), (LONG, SHORT), GOAL, 5 if full else 1, 1e9
+    )

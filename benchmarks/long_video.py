@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
-from .timing import peak_extra_bytes
+from .timing import memory_growth
 
 SHORT, LONG = 96, 384
 GOAL = 1.1
@@ -60,20 +59,16 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def run(full: bool) -> dict[str, Any]:
-    pairs = [
-        [peak_extra_bytes(CODE.replace("COUNT", str(frames))) / 1e9 for frames in (LONG, SHORT)]
-        for _ in range(5 if full else 1)
-    ]
-    ratios = [long / short for long, short in pairs]
-    return {
-        "name": "long_video",
-        "ours": round(statistics.median(pair[0] for pair in pairs), 3),
-        "peer": round(statistics.median(pair[1] for pair in pairs), 3),
-        "ratio": round(statistics.median(ratios), 3),
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "goal": GOAL,
-        "met": max(ratios) <= GOAL,
-        "unit": "x",
-        "what": f"peak memory (GB) of Edit Long Video on a file of {LONG} frames of 480x320 over one of {SHORT} "
-        "(random weights, windows of 9, one keyframe); interval: smallest and largest run",
-    }
+    what = (
+        f"peak memory (GB) of Edit Long Video on a file of {LONG} frames of 480x320 over one of {SHORT} (random "
+        "weights, windows of 9, one keyframe); interval: smallest and largest run"
+    )
+    return memory_growth(
+        "long_video",
+        what,
+        lambda frames: CODE.replace("COUNT", str(frames)),
+        (LONG, SHORT),
+        GOAL,
+        5 if full else 1,
+        1e9,
+    )

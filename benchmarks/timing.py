@@ -99,6 +99,28 @@ def peak_extra_bytes(code: str) -> int:
         return int(answer.read_text())
 
 
+def memory_growth(
+    name: str, what: str, code_for: Callable[[int], str], sizes: tuple[int, int], goal: float, runs: int, unit: float
+) -> dict[str, Any]:
+    """The line of a benchmark on how memory grows: `code_for` gives the code for each of `sizes` (long, short), which
+    `peak_extra_bytes` measures `runs` times, in `unit` bytes. The interval is from the smallest to the largest run.
+    """
+    pairs = [[peak_extra_bytes(code_for(size)) / unit for size in sizes] for _ in range(runs)]
+    ours, peer = (round(float(np.median([pair[which] for pair in pairs])), 3) for which in (0, 1))
+    ratios = [long / short for long, short in pairs]
+    return {
+        "name": name,
+        "ours": ours,
+        "peer": peer,
+        "ratio": round(float(np.median(ratios)), 3),
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "goal": goal,
+        "met": max(ratios) <= goal,
+        "unit": "x",
+        "what": what,
+    }
+
+
 class PeakMeter:
     """The peak of this process's resident memory since `baseline`, by the kernel's own mark where it can be reset."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
-from .timing import peak_extra_bytes
+from .timing import memory_growth
 
 SHORT, LONG = 100, 1000
 SIDE = 256
@@ -27,21 +26,17 @@ done(track.packed, track.scores)
 
 
 def run(full: bool) -> dict[str, Any]:
-    pairs = [
-        [peak_extra_bytes(CODE.format(frames=frames, side=SIDE)) / 1e6 for frames in (LONG, SHORT)]
-        for _ in range(5 if full else 1)
-    ]
-    ratios = [long / short for long, short in pairs]
-    return {
-        "name": "track_memory",
-        "ours": round(statistics.median(pair[0] for pair in pairs), 1),
-        "peer": round(statistics.median(pair[1] for pair in pairs), 1),
-        "ratio": round(statistics.median(ratios), 3),
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "goal": GOAL,
-        "met": max(ratios) <= GOAL,
-        "unit": "x",
-        "what": "peak memory (MB) beyond input and masks of a first run, and what is kept for corrections: a click "
-        f"followed through {LONG} frames of 480p over {SHORT} (SAM 2.1 with few channels, random weights, {SIDE} px); "
-        "interval: smallest and largest run",
-    }
+    what = (
+        "peak memory (MB) beyond input and masks of a first run, and what is kept for corrections: a click followed "
+        f"through {LONG} frames of 480p over {SHORT} (SAM 2.1 with few channels, random weights, {SIDE} px); interval: "
+        "smallest and largest run"
+    )
+    return memory_growth(
+        "track_memory",
+        what,
+        lambda frames: CODE.format(frames=frames, side=SIDE),
+        (LONG, SHORT),
+        GOAL,
+        5 if full else 1,
+        1e6,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +16,10 @@ from ..vivid_core.video.keyframes import Keyframe, Keyframes
 from . import sockets
 from .comfy_bridge.conditioning import Conditioning, text_of
 from .comfy_bridge.engine import ManagedEngine
+from .comfy_bridge.files import window_store
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import AUTO, crop_inputs, sampler_inputs, text_inputs
+from .editing_inputs import AUTO, SEED_RANGE, crop_inputs, sampler_inputs, text_inputs
 from .schema import node_schema
 
 
@@ -48,10 +50,8 @@ class EditKeyframe(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
                     tooltip="Another seed gives another edit; the same one gives the same, to the bit.",
+                    **SEED_RANGE,
                 ),
                 io.Int.Input(
                     "steps",
@@ -133,6 +133,32 @@ def settings_of(traits: Traits, seed: int, steps: int, guidance: float, sampler:
         "guidance": replace(usual, scale=guidance) if guidance else None,
         "sampler": chosen,
     }
+
+
+def options_of(
+    window: int,
+    overlap: int,
+    crop: str,
+    feather: int,
+    colour_match: bool,
+    resume: bool,
+    blend_mask: Tensor | None,
+    *,
+    cuts: Iterable[int],
+    room: int = 0,
+) -> EditOptions:
+    """The widgets of a whole clip as vivid_core takes them; finished windows may take the usual
+    room on disk, or `room` bytes if that is more."""
+    return EditOptions(
+        window=window or None,
+        overlap=overlap,
+        crop=crop,
+        feather=feather,
+        blend_mask_fhw=None if blend_mask is None else to_core(blend_mask),
+        colour_match=colour_match,
+        cuts=cuts,
+        store=window_store(room) if resume else None,
+    )
 
 
 def _place_of(frame: int, count: int) -> tuple[int, int]:

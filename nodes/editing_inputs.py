@@ -13,6 +13,9 @@ AUTO = "auto"
 SAMPLERS = (AUTO, "dpm", "ddim", "unipc", "euler")  # of all families; each has two of them
 
 
+SEED_RANGE: dict[str, Any] = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
+
+
 def text_inputs() -> list[Any]:
     """Both prompts."""
     return [

@@ -14,7 +14,7 @@ from ..vivid_core.cost import measured_rates
 from ..vivid_core.editors.contract import EditRequest
 from ..vivid_core.editors.engine import Engine
 from ..vivid_core.editors.footage import Footage
-from ..vivid_core.editors.kive import EditOptions, prepared
+from ..vivid_core.editors.kive import prepared
 from ..vivid_core.editors.kive_plan import window_length
 from ..vivid_core.editors.kive_run import KiveRun
 from ..vivid_core.editors.long_video import room_for_windows, write_edited
@@ -25,12 +25,13 @@ from . import sockets
 from .comfy_bridge.blocking import blocked
 from .comfy_bridge.conditioning import Conditioning
 from .comfy_bridge.engine import ManagedEngine
-from .comfy_bridge.files import temp_file, window_store
+from .comfy_bridge.files import temp_file
 from .comfy_bridge.footage import footage_of
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core
-from .editing import settings_of, texts_of
+from .editing import options_of, settings_of, texts_of
 from .editing_inputs import (
+    SEED_RANGE,
     blend_inputs,
     crop_inputs,
     joint_inputs,
@@ -62,11 +63,9 @@ class EditLongVideo(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
                     tooltip="Another seed gives another edit; the same one gives the same frames. Fix it to keep "
                     "finished windows.",
+                    **SEED_RANGE,
                 ),
                 *strength_inputs(),
                 *window_inputs(),
@@ -133,16 +132,9 @@ class EditLongVideo(io.ComfyNode):
         settings = {"keyframes": keyframes or Keyframes([]), **settings_of(traits, **sampling)}
         keep = window_length(traits, window or None)
         with engine.running() as (core, runtime), footage_of(video, keep, masks.shape[1:], runtime) as footage:
-            options = EditOptions(
-                window=window or None,
-                overlap=overlap,
-                crop=crop,
-                feather=feather,
-                blend_mask_fhw=None if blend_mask is None else to_core(blend_mask),
-                colour_match=colour_match,
-                cuts=footage.cuts,
-                store=window_store(room_for_windows(footage, traits)) if resume else None,
-            )
+            room = room_for_windows(footage, traits)
+            given = (window, overlap, crop, feather, colour_match, resume, blend_mask)
+            options = options_of(*given, cuts=footage.cuts, room=room)
             run = prepared(core, EditRequest(footage.frames_fhwc, masks, *texts, **settings), options, notes)
             if plan_only:
                 return _said([*notes, _plan(core, footage, run)], blocked())

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ..vivid_core.checks import checked_frames, checked_mask_for
 from ..vivid_core.editors.contract import EditRequest
-from ..vivid_core.editors.kive import EditOptions, edit_video, propagate
+from ..vivid_core.editors.kive import edit_video, propagate
 from ..vivid_core.masks.shots import shot_cuts
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
 from .comfy_bridge.conditioning import Conditioning
 from .comfy_bridge.engine import ManagedEngine
-from .comfy_bridge.files import window_store
 from .comfy_bridge.progress import Uncounted, say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing import settings_of, texts_of
+from .editing import options_of, settings_of, texts_of
 from .editing_inputs import (
+    SEED_RANGE,
     blend_inputs,
     clip_outputs,
     crop_inputs,
@@ -54,11 +54,9 @@ class PropagateEdit(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
                     tooltip="Another seed gives another motion of the details; the same one gives the same, to the "
                     "bit. Fix it to keep finished windows.",
+                    **SEED_RANGE,
                 ),
                 *strength_inputs(),
                 *window_inputs(),
@@ -103,10 +101,8 @@ class EditVideo(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
                     tooltip="Another seed gives another edit; the same one gives the same, to the bit.",
+                    **SEED_RANGE,
                 ),
                 *strength_inputs(),
                 *window_inputs(),
@@ -153,21 +149,12 @@ def _edited(
     notes: list[str] = []
     frames = checked_frames(to_core(frames), what, notes)
     mask = checked_mask_for(to_core(mask), frames, f"{what}, mask", notes)
-    blend = None if blend_mask is None else to_core(blend_mask)
     texts = texts_of(engine, positive, negative, what)
     settings = settings_of(engine.adapter.traits, **sampling)
     request = EditRequest(frames, mask, *texts, keyframes=keyframes or Keyframes([]), **settings)
     with engine.running() as (core, runtime):
-        options = EditOptions(
-            window=window or None,
-            overlap=overlap,
-            crop=crop,
-            feather=feather,
-            blend_mask_fhw=blend,
-            colour_match=colour_match,
-            cuts=shot_cuts(frames, Uncounted()),
-            store=window_store() if resume else None,
-        )
+        cuts = shot_cuts(frames, Uncounted())
+        options = options_of(window, overlap, crop, feather, colour_match, resume, blend_mask, cuts=cuts)
         run = edit_video if keyframes is None else propagate
         result = run(core, request, options, runtime, notes)
     report = "\n".join([*notes, result.report])

@@ -53,7 +53,8 @@ class Released:
     frames: int | None = None
 
 
-def _fun(heads: int, layers: int, rotary: bool) -> dict[str, Any]:
+def cogvideox_fun_config(heads: int, layers: int, rotary: bool) -> dict[str, Any]:
+    """The settings of a released CogVideoX-Fun transformer of the 1.0 family, with 33 channels in."""
     return {
         "num_attention_heads": heads,
         "attention_head_dim": 64,
@@ -91,8 +92,22 @@ def _vace(heads: int, wide: int, layers: int, every: int) -> dict[str, Any]:
 
 
 MODELS = (
-    Released("CogVideoX-Fun V1.1 2b InP", "cogvideox", _fun(30, 30, False), "cogvideox_vae", "t5_encoder", 32128),
-    Released("CogVideoX-Fun V1.1 5b InP", "cogvideox", _fun(48, 42, True), "cogvideox_vae", "t5_encoder", 32128),
+    Released(
+        "CogVideoX-Fun V1.1 2b InP",
+        "cogvideox",
+        cogvideox_fun_config(30, 30, False),
+        "cogvideox_vae",
+        "t5_encoder",
+        32128,
+    ),
+    Released(
+        "CogVideoX-Fun V1.1 5b InP",
+        "cogvideox",
+        cogvideox_fun_config(48, 42, True),
+        "cogvideox_vae",
+        "t5_encoder",
+        32128,
+    ),
     Released("Wan2.1-VACE 1.3B", "wan_vace", _vace(12, 8960, 30, 2), "wan_vae", "umt5", 256384),
     *(
         Released("Wan2.1-VACE 14B", "wan_vace", _vace(40, 13824, 40, 5), "wan_vae", "umt5", 256384, frames)

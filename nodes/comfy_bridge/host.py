@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -150,12 +151,12 @@ class ManagedModel:
         return int(self.patcher.get_ram_usage()) if hasattr(self.patcher, "get_ram_usage") else self.weight_bytes
 
 
-class ManagedBundle:
+class ManagedBundle(ABC):
     """Something with managed models in it, as it travels on a wire. ComfyUI's caches ask the methods at the end."""
 
+    @abstractmethod
     def models(self) -> list[ManagedModel]:
         """All models in it."""
-        raise NotImplementedError
 
     def get_models(self) -> list[Any]:
         """The patchers in it."""

@@ -16,7 +16,6 @@ from ...vivid_core.editors.native_window import NativeWindow
 from .conditioning import Conditioning
 
 LATENT_CHANNELS = 16
-NEEDED = {"wan": "WAN21", "cogvideo": "CogVideoX"}  # a family's VAE package: the class that its models have in the core
 VAES = {"wan": "wan_2.1_vae.safetensors", "cogvideo": "CogVideoX's VAE"}
 COGVIDEOX = "a newer ComfyUI, which has CogVideoX models"
 CONTROL_NODE = "WanVaceToVideo"
@@ -24,7 +23,7 @@ CONTROL_NODE = "WanVaceToVideo"
 
 def inpaint_families() -> list[str]:
     """The labels of the families that this core can run and that see a clip with a hole beside the noise."""
-    return [family.label for family in FAMILIES.values() if family.name != "wan_vace" and _runs(family)]
+    return [family.label for family in FAMILIES.values() if not family.control and _runs(family)]
 
 
 def inpaint_family(label: str) -> NativeFamily:
@@ -32,7 +31,7 @@ def inpaint_family(label: str) -> NativeFamily:
 
     Raises ValueError when there is none of that name, or this core can't run it.
     """
-    found = next((one for one in FAMILIES.values() if one.label == label and one.name != "wan_vace"), None)
+    found = next((one for one in FAMILIES.values() if one.label == label and not one.control), None)
     here = ", ".join(inpaint_families()) or "none"
     if found is None:
         raise ValueError(f"Family: {label!r} is none that this node knows; use one of those of this ComfyUI: {here}.")
@@ -84,11 +83,11 @@ def check_model(model: Any, family: NativeFamily) -> None:
     if model is None:
         return
     kind, inner = type(model.model), model.model.diffusion_model
-    name = "WAN21_Vace" if family.name == "wan_vace" else NEEDED[family.vae]
     patches = getattr(inner, "patch_embedding", None)
     channels = getattr(inner, "in_channels", 0) if patches is None else patches.weight.shape[1]
     even = getattr(inner, "patch_size_t", None) is not None
-    if not issubclass(kind, getattr(comfy.model_base, name)) or (channels, even) != (family.channels, family.even):
+    known = issubclass(kind, getattr(comfy.model_base, family.core_class))
+    if not known or (channels, even) != (family.channels, family.even):
         version = " of version 1.5" if even else ""
         raise ValueError(
             f"Model: got a {kind.__name__}{version} with {channels} channels in, but {family.label} has "
@@ -135,4 +134,4 @@ def _seen(vae: Any, family: NativeFamily, window: NativeWindow) -> dict[str, Ten
 
 
 def _runs(family: NativeFamily) -> bool:
-    return hasattr(comfy.model_base, NEEDED[family.vae])
+    return hasattr(comfy.model_base, family.core_class)

@@ -30,17 +30,20 @@ FUN = {"in_channels": 33, "max_text_seq_length": 226, "use_rotary_positional_emb
 class NativeFamily:
     """One family. `mask_latents` turns an edit mask [F, H, W] (1 = edit) into what the model's mask says of each latent
     frame, [C, f, h, w] with 1 = generate; None where its VAE encodes the mask as a picture. `vae` names the package of
-    the VAE that it was trained with, `channels` are those that the model takes, the noise's included, `even` says that
-    it takes an even number of latent frames, `blank` that it was trained with nothing at all in place of a clip of
-    which nothing is known."""
+    the VAE that it was trained with, `core_class` the class that its models have in ComfyUI, `channels` are those that
+    the model takes, the noise's included, `even` says that it takes an even number of latent frames, `blank` that it
+    was trained with nothing at all in place of a clip of which nothing is known, `control` that it takes the clip as a
+    control video and not beside the noise."""
 
     name: str
     traits: Traits
     vae: str
+    core_class: str
     channels: int
     mask_latents: Callable[[Tensor], Tensor] | None
     even: bool = False
     blank: bool = False
+    control: bool = False
 
     @property
     def label(self) -> str:
@@ -101,11 +104,11 @@ def _families() -> tuple[NativeFamily, ...]:
     later = replace(later, label="CogVideoX-Fun 1.5 InP")
     void = replace(later, name="void", label="VOID", pixels=384 * 672)
     return (
-        NativeFamily("wan_vace", replace(vace, label="Wan VACE"), "wan", 16, vace_mask),
-        NativeFamily("wan_fun_inp", fun, "wan", 36, fun_mask),
-        NativeFamily("cogvideox_fun", cog, "cogvideo", 33, cogvideox_mask, blank=True),
-        NativeFamily("cogvideox_fun_1.5", later, "cogvideo", 33, cogvideox_mask, even=True, blank=True),
-        NativeFamily("void", void, "cogvideo", 48, None, even=True),
+        NativeFamily("wan_vace", replace(vace, label="Wan VACE"), "wan", "WAN21_Vace", 16, vace_mask, control=True),
+        NativeFamily("wan_fun_inp", fun, "wan", "WAN21", 36, fun_mask),
+        NativeFamily("cogvideox_fun", cog, "cogvideo", "CogVideoX", 33, cogvideox_mask, blank=True),
+        NativeFamily("cogvideox_fun_1.5", later, "cogvideo", "CogVideoX", 33, cogvideox_mask, even=True, blank=True),
+        NativeFamily("void", void, "cogvideo", "CogVideoX", 48, None, even=True),
     )
 
 
