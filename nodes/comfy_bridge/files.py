@@ -9,6 +9,7 @@ import uuid
 import folder_paths
 from comfy_api.latest import io, ui
 
+from ...vivid_core.editors.footage_scans import FootageScans
 from ...vivid_core.editors.window_store import FolderStore
 
 WINDOWS, WINDOW_BYTES = "vivid_windows", 4_000_000_000
@@ -36,6 +37,11 @@ def window_store(wanted: int = 0) -> FolderStore:
     folder = folder_paths.get_output_directory()
     room = WINDOW_BYTES if wanted <= WINDOW_BYTES else max(WINDOW_BYTES, min(wanted, _free(folder) // 2))
     return FolderStore(os.path.join(folder, WINDOWS), room)
+
+
+def footage_scans() -> FootageScans:
+    """What passes through long videos found, beside the finished windows."""
+    return FootageScans(os.path.join(folder_paths.get_output_directory(), WINDOWS))
 
 
 def _free(folder: str) -> int:

@@ -15,6 +15,7 @@ from comfy_api.input_impl import VideoFromFile
 from ...vivid_core.editors.footage import Footage, file_footage, tensor_footage
 from ...vivid_core.runtime import Runtime
 from ...vivid_core.video.facts import Facts, read_facts
+from .files import footage_scans
 from .tensors import to_core
 
 
@@ -33,7 +34,8 @@ def footage_of(video: Any, keep: int, mask_size: tuple[int, int], runtime: Runti
         yield tensor_footage(to_core(parts.images), rate, sound["waveform"][0], int(sound["sample_rate"]), runtime)
         return
     media = video.get_stream_source()
-    with file_footage(media, keep, span, _upright(read_facts(media), mask_size), runtime) as footage:
+    upright = _upright(read_facts(media), mask_size)
+    with file_footage(media, keep, span, upright, runtime, footage_scans()) as footage:
         yield footage
 
 

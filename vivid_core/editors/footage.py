@@ -19,6 +19,7 @@ from ..video.frame_reader import FrameReader, FrameTable, scan
 from ..video.reading import Media
 from ..video.sound import wav_of
 from ..video.writing import Showing, SoundFrom
+from .footage_scans import FootageScans
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,18 @@ def file_footage(
     span: tuple[float, float] = (0.0, 0.0),
     upright: bool = True,
     runtime: Runtime | None = None,
+    scans: FootageScans | None = None,
 ) -> Iterator[Footage]:
-    """A video file, for as long as the block lasts. It is gone through once; `keep` decoded frames stay in memory.
+    """A video file, for as long as the block lasts. It is gone through once, or not at all where `scans` knows it;
+    `keep` decoded frames stay in memory.
 
     `span` is a start and a length in seconds (0: to the end). With `upright` frames are turned as they are meant to be
     seen, else they are as they are stored, and players of the new file turn them. Begins `runtime`, and counts a step
     for each frame. Raises ValueError as `read_info` and `scan` do.
     """
-    facts, table, runtime = read_facts(media), FrameTable(span=span), runtime or Runtime()
+    facts, runtime = read_facts(media), runtime or Runtime()
     runtime.begin(facts.frames)
-    cuts = shot_cuts(scan(media, table, upright), runtime)
+    table, cuts = _scanned(media, span, upright, runtime, scans)
     rate, timing = timing_of(table, facts.rate)
     rotation, turns = _rotation(facts, upright)
     aspect = 1 / facts.pixel_aspect if (upright or turns) and facts.rotation % 180 else facts.pixel_aspect
@@ -74,6 +77,19 @@ def file_footage(
     with FrameReader(media, table, keep, upright) as reader:
         frames = Computed((len(table), *(facts.upright if upright else facts.size), 3), reader.frame)
         yield Footage(frames, cuts, rate, Showing(timing, rotation, aspect), sound, turns, lost, keep)
+
+
+def _scanned(
+    media: Media, span: tuple[float, float], upright: bool, runtime: Runtime, scans: FootageScans | None
+) -> tuple[FrameTable, tuple[int, ...]]:
+    known = None if scans is None else scans.get(media, span, upright)
+    if known is not None:
+        return known
+    table = FrameTable(span=span)
+    cuts = shot_cuts(scan(media, table, upright), runtime)
+    if scans is not None:
+        scans.put(media, upright, table, cuts)
+    return table, cuts
 
 
 def tensor_footage(
