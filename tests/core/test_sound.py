@@ -90,6 +90,9 @@ def test_sound_that_starts_apart_from_its_pictures_keeps_its_distance(tmp_path):
                 delay = round((1.0 if packet.stream.type == "video" else 1.2) / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts + delay, packet.dts + delay, streams[packet.stream]
                 late.mux(packet)
+    with av.open(str(tmp_path / "late.mkv")) as late:
+        if late.streams.video[0].start_time == late.streams.audio[0].start_time:
+            pytest.skip("this PyAV loses pictures that it copies into such a file")
     write_video(tmp_path / "out.mp4", counting_clip(25), 25, audio_from=tmp_path / "late.mkv")
     with av.open(str(tmp_path / "out.mp4")) as container:
         first = next(container.decode(audio=0))
