@@ -249,13 +249,15 @@ def test_json_has_stable_keys_and_no_nan() -> None:
     assert result["frames"] == 6 and result["masked_frames"] == 5
 
 
-def test_the_table_is_aligned_and_names_every_measure() -> None:
+def test_the_text_has_one_line_for_each_measure_with_verdict_mean_and_worst_frame() -> None:
     clip, mask = moving_scene()
-    text = measure_edit(clip, tinted(clip, mask), mask).text()
-    table = text.split("\n\n")[1].splitlines()
-    assert [line.split(",")[0] for line in table[1:]] == [measure.label for measure in MEASURES]
-    column = table[0].index("verdict")
-    assert all(line[column - 2 : column] == "  " and line[column] != " " for line in table)
+    measures = measure_edit(clip, tinted(clip, mask), mask)
+    lines = measures.text().split("\n\n")[1].splitlines()
+    for line, measure in zip(lines, MEASURES, strict=True):
+        assert line.startswith(f"{measure.label}: {measures.verdict(measure)}. Mean ") and "  " not in line
+    worst, at_frame = measures.worst("seam")
+    assert f"worst {worst:.2f} at frame {at_frame} (dE)" in lines[2]
+    assert "Mean 0, worst 0 (0..1)" in lines[0]
 
 
 @pytest.mark.parametrize("frames", [1, 2])

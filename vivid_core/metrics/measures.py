@@ -1,4 +1,4 @@
-"""The result of measuring an edit: a series for each measure, a table for people, JSON for programs."""
+"""The result of measuring an edit: a series for each measure, lines for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -133,17 +133,8 @@ class EditMeasures:
         return value, -index
 
     def text(self) -> str:
-        """A short aligned table: mean, worst frame and a verdict for each measure."""
-        rows = [("Lower is better", "mean", "worst", "at frame", "verdict")]
-        rows += [self._row(measure) for measure in MEASURES]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            f"{row[0]:<{widths[0]}}  "
-            + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:4], widths[1:]))
-            + f"  {row[4]}"
-            for row in rows
-        ]
-        return "\n".join([self._headline(), "", *lines, "", *self._remarks()])
+        """One line for each measure: a verdict, the mean, the worst frame. It reads well in any font and any width."""
+        return "\n".join([self._headline(), "", *map(self._line, MEASURES), "", *self._remarks()])
 
     def json(self) -> str:
         """The same as JSON with stable keys; values that are not defined are null."""
@@ -186,13 +177,15 @@ class EditMeasures:
             "verdict": self.verdict(measure),
         }
 
-    def _row(self, measure: Measure) -> tuple[str, str, str, str, str]:
+    def _line(self, measure: Measure) -> str:
         worst, at_frame = self.worst(measure.key)
-        frame = "-" if at_frame is None or worst == 0 else str(at_frame)
-        verdict = f"{self.verdict(measure):<{len('too small to see')}}  {measure.meaning}"
+        start = f"{measure.label}: {self.verdict(measure)}"
+        if math.isnan(worst):
+            return f"{start} ({measure.meaning})."
         style = ".3g" if measure.key == "outside_difference" else ".2f"
+        where = "" if worst == 0 else f" at frame {at_frame}"
         mean = _cell(self.mean(measure.key), style)
-        return f"{measure.label}, {measure.unit}", mean, _cell(worst, style), frame, verdict
+        return f"{start}. Mean {mean}, worst {_cell(worst, style)}{where} ({measure.unit}): {measure.meaning}."
 
     def _headline(self) -> str:
         clip = (
@@ -223,6 +216,4 @@ def _number(value: float) -> float | None:
 
 
 def _cell(value: float, style: str) -> str:
-    if math.isnan(value):
-        return "-"
     return "0" if value == 0 else f"{value:{style}}"
