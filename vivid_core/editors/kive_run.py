@@ -240,7 +240,7 @@ class KiveRun:
         if not self._anchored(window):
             return 0.0
         before = [float(self._confidence[at]) for at in window.shared if self.edited[at]]
-        found = 1.0 if window.keys else min(before)
+        found = 1.0 if any(self.edited[at] for at in window.keys) else min(before)
         return 1 / (1 / found + 1) if found else 0.0
 
     def _remember(self, window: KiveWindow, seen: SeenWindow, frames: Tensor) -> None:
