@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter claims ablations
+.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter claims ablations teach
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -56,3 +56,7 @@ STEPS ?= 2000
 ablations:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.ablations output/ablations --steps $(STEPS) \
 		--results vivid_core/training/claims/ablations.json $(ARGS)
+
+# A shape that the embedded model has never seen, through Train VIVID LoRA in a real ComfyUI; in output/teach/:
+teach:
+	@$(IN_ENV) python tests/harness/teach.py $(ARGS)
