@@ -20,6 +20,15 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 READY_MS = 60_000
+# For scripts that build a graph in the page, after `graph` is known there:
+MAKE = """
+    const make = (type, x, y) => {
+        const node = window.LiteGraph.createNode(type)
+        node.pos = [x, y]
+        graph.add(node)
+        return node
+    }
+"""
 
 
 @contextlib.contextmanager

@@ -6,20 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from harness.page import press_run
+from harness.page import MAKE, press_run
 from playwright.sync_api import Locator, Page
 
 # A clip, one frame of it tinted inside its mask as a try, the board, and what follows the board.
-MADE = """() => {
+MADE = (
+    """() => {
     const graph = window.app.rootGraph ?? window.app.graph
     window.app.canvas.setGraph(graph) // a test may have left it in a subgraph
     graph.clear()
-    const make = (type, x, y) => {
-        const node = window.LiteGraph.createNode(type)
-        node.pos = [x, y]
-        graph.add(node)
-        return node
-    }
+"""
+    + MAKE
+    + """
     const set = (node, values) => {
         for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name === name).value = value
     }
@@ -42,6 +40,7 @@ MADE = """() => {
     window.app.canvas.ds.offset = [-420, 40]
     window.app.canvas.setDirty(true, true)
 }"""
+)
 
 BOARD = "window.app.graph.nodes.find(n => n.type === 'VividKeyframeBoard')"
 RUN_MS = 120_000

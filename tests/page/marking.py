@@ -7,17 +7,16 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.page import MAKE
 from playwright.sync_api import Locator, Page, Request
 
-MADE = """() => {
+MADE = (
+    """() => {
     const graph = window.app.graph
     graph.clear()
-    const make = (type, x, y) => {
-        const node = window.LiteGraph.createNode(type)
-        node.pos = [x, y]
-        graph.add(node)
-        return node
-    }
+"""
+    + MAKE
+    + """
     const [load, parts] = [make("LoadVideo", 0, 60), make("GetVideoComponents", 320, 60)]
     const part = make("ImageFromBatch", 320, 220)
     const [mark, track] = [make("VividPromptEditor", 640, 60), make("VividTrackMask", 1040, 60)]
@@ -38,6 +37,7 @@ MADE = """() => {
     window.app.canvas.ds.offset = [140, 140]
     window.app.canvas.setDirty(true, true)
 }"""
+)
 
 OPEN_MS = 120_000
 NODE = "window.app.graph.nodes.find(n => n.type === 'VividPromptEditor')"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from boarding import FOLLOWED, PageRun, a_try, do, ended, gallery, id_of, run, said, set_value, state
-from harness.page import load_workflow, open_page, press_run, screenshot
+from harness.page import MAKE, load_workflow, open_page, press_run, screenshot
 from harness.server import Server
 from marking import open_editor, stage_place, tool
 from playwright.sync_api import Page, Playwright, expect
@@ -24,15 +24,13 @@ TRIES = {"VividEditKeyframe", "VividKeyframeBoard"}
 AFTER = {"VividPropagate", "ImageScale of the edit", "VividCompare", "SaveImage"}
 
 # Mark Object and Track Mask in place of the mask that comes with the clip; and less work for the test.
-MARKED = """() => {
+MARKED = (
+    """() => {
     const graph = window.app.graph
     const of = type => graph.nodes.find(n => n.type === type)
-    const make = (type, x, y) => {
-        const node = window.LiteGraph.createNode(type)
-        node.pos = [x, y]
-        graph.add(node)
-        return node
-    }
+"""
+    + MAKE
+    + """
     const input = (node, name) => node.inputs.findIndex(i => i.name === name)
     const clip = of("VividDemoClip")
     const [mark, track] = [make("VividPromptEditor", -900, 0), make("VividTrackMask", -500, 0)]
@@ -45,6 +43,7 @@ MARKED = """() => {
     of("VividEditKeyframe").widgets.find(w => w.name === "frame").value = 4
     for (const type of ["VividEditKeyframe", "VividPropagate"]) of(type).widgets.find(w => w.name === "steps").value = 2
 }"""
+)
 
 expect.set_options(timeout=60_000)
 
