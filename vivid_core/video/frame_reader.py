@@ -62,7 +62,7 @@ def scan(media: Media, table: FrameTable, upright: bool = True) -> Iterator[Tens
         for frame in _from_the_span(container, stream, path, table.span):
             place = _place(frame.pts, table)
             if place > 0:
-                if not hasattr(frame, "duration"):  # then `end` is the file's; the last frame ends where this one begins
+                if not hasattr(frame, "duration"):  # `end` is the file's, but the last frame ends here
                     table.end = frame.pts
                 break
             if place < 0:
