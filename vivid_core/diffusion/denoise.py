@@ -72,12 +72,17 @@ def denoise(
             clean = _clean(scheduler, prediction, timestep, latents)
             latents = step(prediction, index, latents)
             runtime.advance(latent_cfhw=partial(_first_clip, clean))
+    check_finite(latents)
+    return latents
+
+
+def check_finite(latents: Tensor) -> None:
+    """Raise ValueError when latents hold NaN or infinite values."""
     if not torch.isfinite(latents).all():
         raise ValueError(
             "Sampling: the model returned NaN (not a number) values; run it in bf16 or fp32 instead of fp16, and check "
             "that its weights are complete."
         )
-    return latents
 
 
 def _guided_prediction(predict: Predict, latents: Tensor, timestep: Tensor, guidance: Guidance, scale: float) -> Tensor:
