@@ -16,10 +16,10 @@ WHOLE, PART = "model_index.json", "config.json"
 NOTHING = "none found"  # stands for an empty folder: the page could not show a list without entries
 
 
-def models() -> list[str]:
-    """The names of all files and diffusers folders that may hold a transformer; folders end with a slash."""
+def models(names: tuple[str, ...] = MODEL_FOLDERS) -> list[str]:
+    """The names of all files and diffusers folders in ComfyUI's model folders `names`; folders end with a slash."""
     found: dict[str, None] = {}
-    for name in _known(MODEL_FOLDERS):
+    for name in _known(names):
         folders = sorted(
             {folder for root in folder_paths.get_folder_paths(name) for folder in _diffusers_folders(root)}
         )
@@ -59,14 +59,16 @@ def listed(folder: str) -> list[str]:
     return files(folder) or [NOTHING]
 
 
-def listed_path(chosen: str, folder: str, node: str, what_to_do: str) -> Path:
-    """Where a file of `listed` lies. `what_to_do`, for `node`, is told where the folder is empty.
+def listed_path(chosen: str, folder: str | tuple[str, ...], node: str, what_to_do: str) -> Path:
+    """Where a file of `listed` lies, in one folder or in several. `what_to_do`, for `node`, is told where they are
+    empty.
 
     Raises ValueError when there is none, or it is not there any more.
     """
+    names = (folder,) if isinstance(folder, str) else folder
     if chosen != NOTHING:
-        return path_of(chosen, folder)
-    where = " or ".join(folder_paths.get_folder_paths(folder))
+        return path_of(chosen, *names)
+    where = " or ".join(root for name in _known(names) for root in folder_paths.get_folder_paths(name))
     raise ValueError(f"{node}: there is no model in {where}; {what_to_do}.")
 
 

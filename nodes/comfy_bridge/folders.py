@@ -12,6 +12,7 @@ OURS = {
     "sam2": {".safetensors", ".pt", ".pth"},
     "geometry_estimation": {".safetensors", ".pt", ".pth"},  # depth, as newer cores call it
     "optical_flow": {".safetensors", ".pt", ".pth"},
+    "animatediff_models": {".safetensors", ".ckpt", ".pt", ".pth"},  # as AnimateDiff-Evolved calls it
 }
 
 

@@ -461,7 +461,7 @@ def test_packed_integers_are_no_weights():
     assert "proj_out.bias is (64,) of integers instead of (64,)" in text
 
 
-@pytest.mark.parametrize("name", ["unet2d", "unet_motion", "controlnet", "depth_anything"])
+@pytest.mark.parametrize("name", ["unet_motion", "depth_anything"])
 def test_a_single_file_whose_settings_its_shapes_do_not_tell_needs_its_config(tmp_path, name):
     model = tiny.BY_NAME[name]
     files = open_weights(save_single(model.make(), tmp_path / "own.safetensors"))
@@ -477,6 +477,9 @@ def test_a_single_file_whose_settings_its_shapes_do_not_tell_needs_its_config(tm
         ("cogvideox", lambda: cogvideox(attention_head_dim=24).state_dict(), "48 channels"),
         ("cogvideox_vae", lambda: tiny.BY_NAME["cogvideox_vae"].make().state_dict(), "[8, 16, 16, 16]"),
         ("wan_vace", lambda: tiny.BY_NAME["wan_vace"].make().state_dict(), "48 channels"),
+        ("unet2d", lambda: tiny.BY_NAME["unet2d"].make().state_dict(), "[32, 64] channels"),
+        ("controlnet", lambda: tiny.BY_NAME["controlnet"].make().state_dict(), "[32, 64] channels"),
+        ("clip_text", lambda: tiny.BY_NAME["clip_text"].make().state_dict(), "64 channels"),
         ("wan_vace", lambda: wan(num_layers=5).state_dict(), "2 VACE blocks for 5 layers"),
         (
             "cogvideox",
@@ -545,7 +548,7 @@ def test_the_wrong_family_is_named_with_the_right_one_and_where_to_get_it(tmp_pa
         (["input_blocks.0.0.weight"], "original layout"),
         (["transformer_blocks.0.attn1.to_q.lora_A.weight"], "a LoRA and no model"),
         (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA and no model"),
-        (["down_blocks.0.motion_modules.0.proj_in.weight"], "without their U-Net"),
+        (["down_blocks.0.motion_modules.0.proj_in.weight"], "part of a model with motion modules"),
         (["vision_encoder.backbone.patch_embed.projection.weight"], "SAM 2 model in transformers' layout"),
     ],
 )

@@ -59,6 +59,10 @@ def _matrix_of_a_block(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and "block" in name and not any(part in name for part in ("norm", "emb", "shared"))
 
 
+def _matrix_of_a_layer(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and "layers" in name and not any(part in name for part in ("norm", "emb"))
+
+
 # ------------------------------------------------------------------------------------------------------- CogVideoX
 
 
@@ -227,7 +231,35 @@ def _run_controlnet(module: nn.Module, dtype: torch.dtype, device: torch.device)
     return torch.cat([part.flatten() for part in (*residuals, middle)])
 
 
+def _autoencoder_kl() -> nn.Module:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 16, 16),
+        norm_num_groups=4,
+        mid_block_add_attention=False,  # its norm gets a transposed input, which the pretend accelerator can't take
+    )
+
+
+def _run_autoencoder_kl(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    pictures = noise(2, 3, 16, 16, dtype=dtype, device=device)
+    return module.decode(module.encode(pictures).latent_dist.mode(), return_dict=False)[0]
+
+
 # ------------------------------------------------------------------------------------------- text, depth, segments
+
+
+def _clip_text() -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    sizes = {"vocab_size": 200, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
+    return CLIPTextModel(CLIPTextConfig(**sizes, num_attention_heads=2, bos_token_id=198, eos_token_id=199))
+
+
+def _run_clip_text(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return module(torch.arange(77)[None].to(device)).last_hidden_state
 
 
 def _t5() -> nn.Module:
@@ -322,6 +354,8 @@ MODELS = (
     TinyModel("unet_motion", "denoiser", _unet_motion, _run_unet_motion, eight_bit=_matrix_of_a_block),
     TinyModel("unet2d", "denoiser", _unet2d, _run_unet2d, eight_bit=_matrix_of_a_block),
     TinyModel("controlnet", "controlnet", _controlnet, _run_controlnet),
+    TinyModel("autoencoder_kl", "vae", _autoencoder_kl, _run_autoencoder_kl),
+    TinyModel("clip_text", "text_encoder", _clip_text, _run_clip_text, eight_bit=_matrix_of_a_layer),
     TinyModel("t5", "text_encoder", _t5, _run_t5, eight_bit=_matrix_of_a_block),
     TinyModel("umt5", "text_encoder", _umt5, _run_umt5, eight_bit=_matrix_of_a_block),
     TinyModel("depth_anything", "depth", _depth_anything, _run_depth_anything, spread=0.1),

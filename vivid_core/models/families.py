@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from . import (
+    autoencoder_kl,
+    clip_text,
     cogvideox,
     cogvideox_vae,
     controlnet,
     depth_anything,
     embedded,
     embedded_codec,
+    motion_adapter,
     raft,
     sam2,
     t5_encoder,
@@ -44,6 +47,9 @@ FAMILIES: tuple[Family, ...] = (
     unet2d.FAMILY,
     unet_motion.FAMILY,
     controlnet.FAMILY,
+    motion_adapter.FAMILY,
+    autoencoder_kl.FAMILY,
+    clip_text.FAMILY,
     depth_anything.FAMILY,
     sam2.FAMILY,
     raft.FAMILY,
@@ -66,7 +72,7 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
     ),
     (
         lambda tensors: any(name.startswith(("model.diffusion_model.", "input_blocks.0.")) for name in tensors),
-        "a checkpoint in its original layout (model.diffusion_model), which this version can't take apart",
+        "a checkpoint in its original layout (model.diffusion_model) of a model that is not known here",
         "choose the diffusers folder of the same model",
     ),
     (
@@ -81,8 +87,8 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
     ),
     (
         _any("motion_modules."),
-        "a set of motion modules without their U-Net",
-        unet_motion.FAMILY.get_it,
+        "a part of a model with motion modules and no whole one",
+        motion_adapter.FAMILY.get_it,
     ),
 )
 

@@ -16,12 +16,14 @@ from ..optional import require
 
 PAD, END = 0, 1  # in every T5 and UMT5
 
-# Texts and a length to int64 numbers [B, length], padded with `PAD`; each text ends with `END`, a long one is cut.
+# Texts and a length to int64 numbers [B, length], padded (with `PAD` for T5); each text ends with the token that ends a
+# text (`END` for T5), a long one is cut.
 Tokenize: TypeAlias = Callable[[Sequence[str], int], Tensor]
 
 
-def folder_tokenizer(folder: str | Path) -> Tokenize:
-    """The tokenizer in a folder of transformers: tokenizer.json or spiece.model, and its settings.
+def folder_tokenizer(folder: str | Path, pad: int | None = None) -> Tokenize:
+    """The tokenizer in a folder of transformers: tokenizer.json, spiece.model or vocab.json, and its settings. `pad` is
+    the number to pad with, None for the folder's own.
 
     Raises ValueError when the folder holds none, ModuleNotFoundError without transformers.
     """
@@ -33,6 +35,8 @@ def folder_tokenizer(folder: str | Path) -> Tokenize:
             f"{Path(folder).name} holds no tokenizer that can be read ({type(error).__name__}): download the folder "
             "tokenizer of the same model again."
         ) from error
+    if pad is not None:
+        made.pad_token = made.convert_ids_to_tokens(pad)
     return of_transformers(made)
 
 
