@@ -24,3 +24,12 @@ Flow = io.Custom("VIVID_FLOW")
 
 Engine = io.Custom("VIVID_ENGINE")
 """A comfy_bridge.engine.ManagedEngine: models under ComfyUI's memory that edit by a mask, and their adapter."""
+
+Diffusion = io.Custom("VIVID_DIFFUSION")
+"""A comfy_bridge.diffusion.ManagedDiffusion: a Stable Diffusion model under ComfyUI's memory, for tuning-free edits."""
+
+Depth = io.Custom("VIVID_DEPTH")
+"""A comfy_bridge.depth.ManagedDepth: a model under ComfyUI's memory that tells how far things are."""
+
+Inversion = io.Custom("VIVID_INVERSION")
+"""A vivid_core.editors.inverted.InvertedClip: the noise that a clip comes from, and the clip."""
