@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter claims ablations teach
+.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter train-embedded-sd judge-embedded-sd claims claims-steered ablations teach
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -50,9 +50,23 @@ train-segmenter:
 judge-segmenter:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-segmenter $(MODEL) $(ARGS)
 
+# A tiny Stable Diffusion with motion, depth and a ControlNet, stage by stage, in output/embedded_sd/; and what it holds.
+# ARGS="--stage images --steps 9000" trains one stage alone, and for longer than usual:
+SD ?= vivid_core/models/embedded_sd.safetensors
+train-embedded-sd:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training sd output/embedded_sd --hours $(HOURS) $(ARGS)
+
+judge-embedded-sd:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-sd $(SD) $(ARGS)
+
 # What the embedded model holds of its claims, on held-out clips; ARGS="--model FILE --trials 16 --sheets FOLDER":
 claims:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(ARGS)
+
+# UniEdit's and Pix2Video's claims on an embedded Stable Diffusion (make train-embedded-sd makes one; the pack ships none
+# yet). FULL=1 has many trials, keeps their answers in output/claims/, and goes on from there; STEERED="--trials 12":
+claims-steered:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.steered --model $(SD) $(if $(FULL),--full) $(STEERED)
 
 # The paper's ablations: one run of STEPS steps an arm, resumable, then many sampling seeds; in output/ablations/:
 STEPS ?= 2000

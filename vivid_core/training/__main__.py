@@ -1,13 +1,15 @@
-"""Train: the embedded model in full, a LoRA on a base (adapter mode), or a tiny segmenter.
+"""Train: the embedded model in full, a LoRA on a base (adapter mode), a tiny segmenter, or a tiny Stable Diffusion.
 
     python -m vivid_core.training FOLDER --hours 3
     python -m vivid_core.training adapter --data DATASET --out FOLDER --steps 1000
     python -m vivid_core.training segmenter FOLDER --hours 2
     python -m vivid_core.training judge-segmenter FILE
+    python -m vivid_core.training sd FOLDER --hours 4
+    python -m vivid_core.training judge-sd FILE --kind motion
 
-The first three go on from the checkpoint in their folder, as often as they are called; the last says how well a
-segmenter follows objects in clips that it was never trained on. Adapter mode runs on all devices of a
-machine when it is started with `accelerate launch -m vivid_core.training adapter ...`.
+Those that train go on from the checkpoint in their folder, as often as they are called; those that judge say how well a
+model does in clips that it was never trained on. Adapter mode runs on all devices of a machine when it is started with
+`accelerate launch -m vivid_core.training adapter ...`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ..models.widening import WIDTHS
 from .adapter_training import RANK, adapter_trainer, save_trained, usual
 from .bases import DeviceRuntime, load_base
 from .dataset import open_dataset
+from .sd_command import judge_sd, train_sd
 from .segmenter_command import judge_segmenter, train_segmenter
 from .settings import TrainSettings
 from .tasks import Recipe
@@ -37,7 +40,8 @@ from .workers import AcceleratedWorkers, Workers
 from .world.samples import world_sample
 from .world.words import vocabulary
 
-ADAPTER, SEGMENTER, JUDGE = "adapter", "segmenter", "judge-segmenter"
+ADAPTER, SEGMENTER, JUDGE, STABLE_DIFFUSION = "adapter", "segmenter", "judge-segmenter", "sd"
+JUDGE_SD = "judge-sd"
 MODEL, LORA = "embedded_vivid.safetensors", "vivid_lora.safetensors"
 STEPS_AT_ONCE = 100
 # A clip of the world costs little more than an image, so there are as many of both; the paper's 10 : 1 is for clips
@@ -52,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     commands = {ADAPTER: _adapter, SEGMENTER: train_segmenter, JUDGE: judge_segmenter}
+    commands |= {STABLE_DIFFUSION: train_sd, JUDGE_SD: judge_sd}
     chosen = commands.get(given[0]) if given else None
     return _full(given) if chosen is None else chosen(given[1:])
 

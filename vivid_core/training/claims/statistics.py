@@ -10,6 +10,7 @@ import numpy as np
 
 EXACT_UP_TO = 14  # pairs; their 16384 patterns of signs are tried one by one
 FLIPS = 20_000
+RESAMPLED = 4_000
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> np.ndarray:
@@ -50,3 +51,25 @@ def not_worse_p(differences: Sequence[float] | np.ndarray, margin: float, seed: 
     none worth naming.
     """
     return sign_flip_p(np.asarray(differences, np.float64) + margin, seed)
+
+
+def interval(differences: Sequence[float] | np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Between which means 95 % of `RESAMPLED` draws of as many pairs, with putting back, have theirs (bootstrap). NaN
+    without pairs."""
+    values = np.asarray(differences, np.float64)
+    if not len(values):
+        return math.nan, math.nan
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLED, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Each p corrected for how many there are, in their order: below a level as often as that by chance in any of them
+    (Holm's step-down method). NaN stays NaN and doesn't count."""
+    known = sorted((p, index) for index, p in enumerate(ps) if not math.isnan(p))
+    corrected, highest = [math.nan] * len(ps), 0.0
+    for rank, (p, index) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        corrected[index] = highest
+    return corrected

@@ -1,0 +1,227 @@
+"""Training the embedded Stable Diffusion: what it is asked, its four stages, its checkpoints, its judges."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vivid_core.diffusion.ddim import NoiseSchedule
+from vivid_core.editors.embedded_backbone import embedded_backbone
+from vivid_core.models import embedded_sd
+from vivid_core.training import sd_lessons, sd_trials
+from vivid_core.training.__main__ import main
+from vivid_core.training.sd_lessons import CONTROLNET, DEPTH, IMAGES, MOTION, REHEARSAL, SETTINGS, STAGES
+from vivid_core.training.sd_objective import LARGEST, latents_of, noised
+from vivid_core.training.sd_training import MODEL, SDTraining, settings_for
+from vivid_core.training.sd_trials import again, drawn, from_noise
+from vivid_core.training.sd_world.words import vocabulary
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Batches and models of a blink."""
+    with pytest.MonkeyPatch.context() as patch:
+        for settings, groups in ((embedded_sd.UNET, "norm_num_groups"), (embedded_sd.MOTION, "motion_norm_num_groups")):
+            patch.setitem(settings, "block_out_channels", (8, 8, 8, 8))
+            patch.setitem(settings, groups, 4)
+        patch.setattr(sd_lessons, "IMAGE_BATCH", 2)
+        patch.setattr(sd_lessons, "CLIP_BATCH", 1)
+        yield
+
+
+@pytest.fixture
+def one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in STAGES:
+        monkeypatch.setitem(SETTINGS, stage, replace(SETTINGS[stage], total_steps=1))
+
+
+@pytest.fixture(scope="module")
+def untrained(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an image model that nobody trained."""
+    file, model = tmp_path_factory.mktemp("untrained") / MODEL, embedded_sd.build(vocabulary(), 0)
+    with torch.no_grad():
+        for weight in model.unet.parameters():
+            weight.add_(0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    embedded_sd.save(model, file, {"images_steps": 0})
+    return file
+
+
+@pytest.fixture
+def folder(untrained: Path, tmp_path: Path) -> Path:
+    """With that model as what the stage of images made."""
+    (tmp_path / IMAGES).mkdir()
+    shutil.copy(untrained, tmp_path / IMAGES / MODEL)
+    return tmp_path
+
+
+def weights(training: SDTraining) -> list[Tensor]:
+    return [weight.detach().clone() for part in training.lesson.parts.values() for weight in part.parameters()]
+
+
+def same(first: nn.Module, second: nn.Module) -> list[bool]:
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    return [torch.equal(one, other) for one, other in pairs]
+
+
+def test_latents_are_noised_as_diffusers_noises_them_and_ask_for_its_velocity() -> None:
+    from diffusers import DDPMScheduler
+
+    clean, schedule = torch.randn(64, 16, 2, 4, 4), NoiseSchedule(**embedded_sd.NOISE)
+    found = noised(clean, schedule, torch.Generator().manual_seed(0))
+    theirs = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    alphas = theirs.alphas_cumprod[found.times_b]
+    shares = [share.sqrt().view(-1, 1, 1, 1, 1) for share in (alphas, 1 - alphas)]
+    noise = (found.noisy_bcfhw - shares[0] * clean) / shares[1]
+    assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
+    assert torch.allclose(found.noisy_bcfhw, theirs.add_noise(clean, noise, found.times_b), atol=1e-5)
+    assert torch.allclose(found.v_bcfhw, theirs.get_velocity(clean, noise, found.times_b), atol=1e-3)
+    assert torch.allclose(found.weights_b, (LARGEST / (alphas / (1 - alphas) + 1)).clamp_max(1), atol=1e-4)
+    assert torch.bincount(found.times_b * 64 // 1000, minlength=64).max() <= 2  # spread over all times
+    off = found.v_bcfhw + torch.arange(64).view(-1, 1, 1, 1, 1)
+    assert float(found.loss(off)) == pytest.approx(float((torch.arange(64) ** 2 * found.weights_b).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", [IMAGES, MOTION])
+def test_a_run_that_was_stopped_ends_with_the_very_weights_of_one_that_was_not(stage: str, folder: Path) -> None:
+    whole = SDTraining(folder, stage)
+    whole.train(2)
+    end = weights(whole)
+    begun = SDTraining(folder, stage)
+    assert begun.step == 0
+    begun.train(1)
+    begun.save()
+    resumed = SDTraining(folder, stage)
+    assert resumed.step == 1
+    resumed.train(1)
+    assert all(torch.equal(one, other) for one, other in zip(weights(resumed), end, strict=True))
+    for name, part in whole.averaged.items():
+        assert all(same(part, resumed.averaged[name]))
+
+
+def test_the_motion_stage_moves_motion_modules_and_what_reads_words_and_nothing_else(folder: Path) -> None:
+    before, _ = embedded_sd.load(folder / IMAGES / MODEL)
+    training = SDTraining(folder, MOTION)
+    training.train(REHEARSAL + 1)
+    training.save()
+    after, notes = embedded_sd.load(folder / MOTION / MODEL)
+    assert notes["motion_steps"] == REHEARSAL + 1 and notes["images_steps"] == 0
+    moved = {name.split(".")[-2] for name, same_still in named_same(after.unet, before.unet) if not same_still}
+    assert moved == {"to_k", "to_v"}
+    assert all("attn2" in name for name, still in named_same(after.unet, before.unet) if not still)
+    assert not all(same(after.text_encoder, before.text_encoder)) and after.motion is not None
+    assert any(weight.any() for name, weight in after.motion.named_parameters() if "proj_out" in name)
+
+
+def test_a_step_of_rehearsal_leaves_the_motion_modules_alone(folder: Path) -> None:
+    training = SDTraining(folder, MOTION)
+    training.lesson.loss(0).backward()
+    named = dict(training.lesson.parts["unet"].named_parameters())
+    assert all(weight.grad is None for name, weight in named.items() if "motion_modules" in name)
+    assert named["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"].grad is not None
+    training.lesson.loss(1).backward()
+    assert any(weight.grad is not None for name, weight in named.items() if "motion_modules" in name)
+
+
+@pytest.mark.usefixtures("one_step_each")
+def test_one_call_trains_all_stages_and_leaves_a_file_that_serves_every_kind(tmp_path: Path) -> None:
+    assert main(["sd", str(tmp_path), "--hours", "1"]) == 0
+    file = tmp_path / CONTROLNET / MODEL
+    steps = {f"{stage}_steps": 1 for stage in STAGES}
+    assert embedded_sd.load(file)[1] == {"seed": 0, **steps}
+    for kind in ("image", "motion", "depth", "controlnet"):
+        assert embedded_backbone(kind, file).title  # type: ignore[arg-type]
+    images, motion = (embedded_sd.load(tmp_path / stage / MODEL)[0] for stage in (MOTION, CONTROLNET))
+    assert all(same(images.unet, motion.unet)) and images.depth is None and images.controlnet is None
+    again = SDTraining(tmp_path, DEPTH)
+    assert again.step == 1 and math.isnan(again.train(5))  # nothing is left to train
+
+
+def test_a_stage_waits_for_the_one_before_it_and_notices_when_that_was_trained_on(folder: Path) -> None:
+    with pytest.raises(ValueError, match="the stage depth starts from .* train that stage first"):
+        SDTraining(folder, DEPTH)
+    SDTraining(folder, MOTION).save()
+    embedded_sd.save(embedded_sd.build(vocabulary(), 7), folder / IMAGES / MODEL, {})
+    with pytest.raises(ValueError, match=r"\(base\)"):
+        SDTraining(folder, MOTION)
+    with pytest.raises(ValueError, match='"sound"; choose one of images, motion'):
+        sd_lessons.lesson("sound", None, 0)
+    with pytest.raises(ValueError, match="needs what the stage motion makes"):
+        sd_lessons.lesson(DEPTH, None, 0)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(folder: Path) -> None:
+    short = SDTraining(folder, IMAGES, settings_for(IMAGES, 0, 1))
+    short.train(9)
+    short.save()
+    longer = SDTraining(folder, IMAGES, settings_for(IMAGES, 0, 2))
+    assert short.step == 1 and longer.step == 1
+    longer.train(9)
+    assert longer.step == 2
+    with pytest.raises(ValueError, match=r"\(seed\)"):
+        SDTraining(folder, IMAGES, settings_for(IMAGES, 1, 2))
+
+
+def test_steps_without_a_stage_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sd", str(folder), "--steps", "3"])
+    assert "name it with --stage" in capsys.readouterr().err
+
+
+def test_latents_of_clips_are_those_of_their_frames() -> None:
+    codec = sd_lessons.load_frame_codec()
+    clips = torch.rand(2, 3, 4, 16, 24) * 2 - 1
+    found = latents_of(codec, clips)
+    one = codec.encode(clips[1:, :, 2]).latent_dist.mode()  # type: ignore[union-attr]
+    assert found.shape == (2, 16, 4, 4, 6)
+    assert torch.allclose(found[1, :, 2], 0.7 * one[0], atol=1e-5)
+
+
+def test_drawing_with_equal_texts_does_not_depend_on_guidance_and_follows_the_seed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sd_trials, "STEPS", 3)
+    backbone = embedded_backbone("image", folder / IMAGES / MODEL)
+    noise = torch.randn(1, 16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    plain, guided = (drawn(backbone, [""], noise, guidance=one) for one in (1.0, 7.0))
+    assert torch.allclose(plain, guided, atol=1e-4) and plain.shape == (1, 1, 64, 64, 3)
+    assert not torch.allclose(plain, drawn(backbone, ["a red ring"], noise, guidance=30.0), atol=1e-4)
+    assert not torch.allclose(plain, drawn(backbone, [""], -noise), atol=1e-2)
+
+
+def test_the_judge_says_a_line_for_each_kind_of_trial_and_writes_sheets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sd_trials, "STEPS", 2)
+    caplog.set_level(logging.INFO, "vivid")
+    file, sheets = folder / IMAGES / MODEL, folder / "sheets"
+    assert main(["judge-sd", str(file), "--trials", "2", "--sheets", str(sheets)]) == 0
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["what"] for line in lines] == ["drawn from noise", "drawn again", "recoloured"]
+    assert all(line["trials"] == 2 and 0 <= line["colour"] <= 1 for line in lines)
+    assert len(list(sheets.glob("*.png"))) == 3
+
+
+def test_a_model_that_draws_the_truth_scores_full_marks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = embedded_backbone("image", folder / IMAGES / MODEL)
+    truth = torch.stack([sd_trials.render(sd_trials._one_thing(number), 64, 1).frames_fhwc for number in range(8)])
+    monkeypatch.setattr(sd_trials, "drawn", lambda *_, **__: truth)
+    for score, _ in (from_noise(backbone, 8), again(backbone, 8, recoloured=False)):
+        assert score.colour == score.shape == 1
+    assert score.iou > 0.9
+    assert again(backbone, 8, recoloured=True)[0].colour == 0
+    monkeypatch.setattr(sd_trials, "drawn", lambda *_, **__: truth.flip(0))
+    assert from_noise(backbone, 8)[0].colour < 0.5
+
+
+def named_same(first: nn.Module, second: nn.Module) -> list[tuple[str, bool]]:
+    other = dict(second.named_parameters())
+    return [(name, torch.equal(weight, other[name])) for name, weight in first.named_parameters()]

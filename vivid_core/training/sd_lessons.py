@@ -1,0 +1,173 @@
+"""The four stages of training the embedded Stable Diffusion: images, motion, depth channel, depth ControlNet.
+
+Each starts from what the stage before it made and moves only its own weights, so that one image model is in them all.
+Motion modules have no text of their own: a word can reach them only through the image model's cross-attention, and in
+images nothing shows what "moving left" means. So the motion stage moves, beside the motion modules, the text encoder
+and the cross-attention's keys and values, and goes on seeing images, so that the image model stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..editors.embedded_backbone import NOISE
+from ..models import embedded_sd
+from ..models.embedded_frames import FrameCodec, load_frame_codec
+from ..models.embedded_sd import EmbeddedSD
+from ..models.unet_motion import bypassed
+from .sd_objective import latents_of, noised, said_of_images
+from .sd_world.samples import draw_batch
+from .sd_world.scene import FRAMES
+from .sd_world.words import vocabulary
+from .settings import TrainSettings
+
+IMAGES, MOTION, DEPTH, CONTROLNET = "images", "motion", "depth", "controlnet"
+STAGES = (IMAGES, MOTION, DEPTH, CONTROLNET)
+IMAGE_BATCH, CLIP_BATCH = 32, 6
+REHEARSAL = 4  # each so manieth step of the motion stage is one of images
+REHEARSED_MOTION = 0.5  # of their captions name a motion
+WORD_RATE = 0.3  # of the learning rate, for what knows the words in the motion stage
+_USUAL = TrainSettings(learning_rate=1e-3, warmup=100, decay_from=0.6, ema=0.999, save_every=100, bf16=False)
+SETTINGS = {
+    IMAGES: replace(_USUAL, total_steps=5000),
+    MOTION: replace(_USUAL, total_steps=3000),
+    DEPTH: replace(_USUAL, total_steps=1500, learning_rate=5e-4),
+    CONTROLNET: replace(_USUAL, total_steps=2000, learning_rate=5e-4),
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a stage trains: those weights of `parts` that want gradients. `rates` says which of them move at which share
+    of the learning rate; `loss` is that of a step; `result` is the whole model with parts like these in it."""
+
+    parts: Mapping[str, nn.Module]
+    rates: tuple[tuple[list[Tensor], float], ...]
+    loss: Callable[[int], Tensor]
+    result: Callable[[Mapping[str, nn.Module]], EmbeddedSD]
+
+
+def lesson(stage: str, before: EmbeddedSD | None, seed: int) -> Lesson:
+    """A stage's lesson; `before` is what the stage before it made.
+
+    Raises ValueError for another stage, or without the one before.
+    """
+    if stage not in STAGES:
+        raise ValueError(f'Training: got the stage "{stage}"; choose one of {", ".join(STAGES)}.')
+    if stage == IMAGES:
+        return _images(seed)
+    if before is None:
+        earlier = STAGES[STAGES.index(stage) - 1]
+        raise ValueError(f"Training: the stage {stage} needs what the stage {earlier} makes; train that one first.")
+    return {MOTION: _motion, DEPTH: _depth, CONTROLNET: _controlnet}[stage](before, seed)
+
+
+def _images(seed: int) -> Lesson:
+    model = embedded_sd.build(vocabulary(), seed)
+    parts = {"unet": model.unet, "text_encoder": model.text_encoder}
+    codec = load_frame_codec()
+
+    def loss(step: int) -> Tensor:
+        return _image_loss(model, parts["unet"], codec, seed, IMAGES, step)
+
+    return Lesson(parts, ((_wanting(parts), 1.0),), loss, lambda made: replace(model, **made))
+
+
+def _motion(before: EmbeddedSD, seed: int) -> Lesson:
+    unet = embedded_sd.with_motion(before.unet, embedded_sd.new_motion(seed))
+    parts = {"unet": unet, "text_encoder": before.text_encoder}
+    codec = load_frame_codec()
+    moving, words = [], list(before.text_encoder.parameters())
+    for name, weight in unet.named_parameters():
+        if "motion_modules" in name:
+            moving.append(weight)
+        elif ".attn2.to_k" in name or ".attn2.to_v" in name:
+            words.append(weight)
+    _want(unet, False)
+    for weight in (*moving, *words):
+        weight.requires_grad_(True)
+
+    def loss(step: int) -> Tensor:
+        if step % REHEARSAL == 0:
+            with bypassed(unet):
+                return _image_loss(before, unet, codec, seed, MOTION, step, REHEARSED_MOTION)
+        batch = draw_batch(seed, MOTION, step, CLIP_BATCH, FRAMES, motion_said=1.0)
+        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step))
+        text = before.encode(batch.captions).repeat_interleave(FRAMES, 0)
+        return noise.loss(unet(noise.noisy_bcfhw, noise.times_b, text, return_dict=False)[0])
+
+    def result(made: Mapping[str, nn.Module]) -> EmbeddedSD:
+        still, motion = embedded_sd.without_motion(made["unet"])
+        return replace(before, unet=still, motion=motion, text_encoder=made["text_encoder"])
+
+    return Lesson(parts, ((moving, 1.0), (words, WORD_RATE)), loss, result)
+
+
+def _depth(before: EmbeddedSD, seed: int) -> Lesson:
+    parts = {"unet": embedded_sd.with_depth_channel(before.unet)}
+    for name, weight in parts["unet"].named_parameters():
+        weight.requires_grad_(name.startswith(embedded_sd.OF_DEPTH))
+    codec = load_frame_codec()
+
+    def loss(step: int) -> Tensor:
+        batch = draw_batch(seed, DEPTH, step, IMAGE_BATCH)
+        latents = latents_of(codec, batch.frames_bcfhw)
+        noise = noised(latents, NOISE, _generator(seed, step))
+        depth = F.interpolate(batch.depth_bfhw, size=latents.shape[3:], mode="bicubic", antialias=True).clamp(0, 1)
+        text = before.encode(batch.captions)
+        return noise.loss(said_of_images(parts["unet"], noise, text, 2 * depth[:, 0] - 1))
+
+    def result(made: Mapping[str, nn.Module]) -> EmbeddedSD:
+        return replace(before, depth=embedded_sd.depth_tensors(made["unet"]))
+
+    return Lesson(parts, ((_wanting(parts), 1.0),), loss, result)
+
+
+def _controlnet(before: EmbeddedSD, seed: int) -> Lesson:
+    controlnet: Any = embedded_sd.new_controlnet(before.unet, seed)
+    parts = {"controlnet": _want(controlnet, True)}
+    codec = load_frame_codec()
+
+    def loss(step: int) -> Tensor:
+        batch = draw_batch(seed, CONTROLNET, step, IMAGE_BATCH)
+        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step))
+        text, picture = before.encode(batch.captions), batch.depth_bfhw.expand(-1, 3, -1, -1)
+        given = noise.noisy_bcfhw[:, :, 0]
+        down, middle = controlnet(given, noise.times_b, text, picture, return_dict=False)
+        named = {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+        unet: Any = before.unet
+        said = unet(given, noise.times_b, text, return_dict=False, **named)[0]
+        return noise.loss(said[:, :, None])
+
+    return Lesson(parts, ((_wanting(parts), 1.0),), loss, lambda made: replace(before, **made))
+
+
+def _image_loss(
+    model: EmbeddedSD, unet: nn.Module, codec: FrameCodec, seed: int, stage: str, step: int, motion_said: float = 0.0
+) -> Tensor:
+    """The loss of a batch of images; a U-Net with motion modules takes them as clips of one frame."""
+    batch = draw_batch(seed, stage, step, IMAGE_BATCH, motion_said=motion_said)
+    noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step))
+    text = model.encode(batch.captions)
+    if stage == MOTION:
+        return noise.loss(unet(noise.noisy_bcfhw, noise.times_b, text, return_dict=False)[0])
+    return noise.loss(said_of_images(unet, noise, text))
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def _want(module: nn.Module, wanted: bool) -> nn.Module:
+    return module.requires_grad_(wanted)
+
+
+def _wanting(parts: Mapping[str, nn.Module]) -> list[Tensor]:
+    weights: Iterable[Tensor] = (weight for module in parts.values() for weight in module.parameters())
+    return [weight for weight in weights if weight.requires_grad]

@@ -1,0 +1,58 @@
+"""What the embedded Stable Diffusion is trained to do: to tell the noise in noisy latents from the picture, as v."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.ddim import NoiseSchedule
+from ..models.embedded_codec import SCALING_FACTOR
+from ..models.embedded_frames import FrameCodec
+
+LARGEST = 5.0  # SNR + 1, the weight of a picture's own error in v: what is nearly clean must not rule the gradient
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Latents on their way: `noisy_bcfhw` at times `times_b`, one for all frames of a row, and v of them, `v_bcfhw`:
+    what is to be said; `weights_b` is how much each row counts."""
+
+    noisy_bcfhw: Tensor
+    v_bcfhw: Tensor
+    times_b: Tensor
+    weights_b: Tensor
+
+    def loss(self, predicted_bcfhw: Tensor) -> Tensor:
+        """The weighted squared error of a predicted v."""
+        errors = (predicted_bcfhw - self.v_bcfhw).square().flatten(1).mean(1)
+        return (errors * self.weights_b).mean()
+
+
+def noised(latents_bcfhw: Tensor, schedule: NoiseSchedule, generator: torch.Generator) -> Noised:
+    """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them."""
+    rows = len(latents_bcfhw)
+    places = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows
+    times = (places * schedule.trained).long().clamp_max(schedule.trained - 1)
+    alphas = schedule.alphas()[times]
+    noise = torch.randn(latents_bcfhw.shape, generator=generator)
+    signal, spread = (share.sqrt().float().view(-1, 1, 1, 1, 1) for share in (alphas, 1 - alphas))
+    noisy, v = signal * latents_bcfhw + spread * noise, signal * noise - spread * latents_bcfhw
+    return Noised(noisy, v, times, (LARGEST * (1 - alphas)).clamp_max(1).float())  # SNR + 1 = 1 / (1 - alpha)
+
+
+@torch.no_grad()
+def latents_of(codec: FrameCodec, frames_bcfhw: Tensor) -> Tensor:
+    """Scaled latents [B, 16, F, h, w] of clips in -1..1, frame by frame."""
+    images = frames_bcfhw.transpose(1, 2).flatten(0, 1)
+    encoded: Tensor = codec.part.encode(images[:, :, None])[:, :, 0]
+    return encoded.unflatten(0, (len(frames_bcfhw), -1)).transpose(1, 2) * SCALING_FACTOR
+
+
+def said_of_images(unet: nn.Module, noise: Noised, text_bld: Tensor, depth_bhw: Tensor | None = None) -> Tensor:
+    """What a U-Net for images says of clips of one frame, [B, C, 1, h, w]; depth in -1..1 goes in as a channel."""
+    given = noise.noisy_bcfhw[:, :, 0]
+    if depth_bhw is not None:
+        given = torch.cat([given, depth_bhw[:, None]], 1)
+    return unet(given, noise.times_b, text_bld, return_dict=False)[0][:, :, None]
