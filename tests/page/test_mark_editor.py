@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_opening_runs_the_graph_once_and_only_up_to_the_node(drawn_page: Page) -
         drawn_page.keyboard.press("Escape")
         open_editor(drawn_page)
         drawn_page.keyboard.press("Escape")
-    assert len(prompts) == 1
+    assert len(prompts) == 1, "\n".join(json.dumps(one["prompt"]) for one in prompts)
     node_id = drawn_page.evaluate(f"() => String({NODE}.id)")
     assert prompts[0]["partial_execution_targets"] == [node_id]
 
