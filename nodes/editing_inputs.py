@@ -130,3 +130,33 @@ def clip_outputs() -> list[Any]:
             "report", display_name="report", tooltip="The windows, what anchors them, and what to look at."
         ),
     ]
+
+
+def mask_inputs() -> list[Any]:
+    """Where an edit goes that may also be of the whole frame."""
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="Where the edit goes, from Track Mask. Without it the whole frame is edited.",
+        ),
+    ]
+
+
+def blend_mask_inputs() -> list[Any]:
+    """How it is blended in."""
+    return [
+        io.Mask.Input(
+            "blend_mask",
+            optional=True,
+            tooltip="Soft mask for blending, from Augment Mask. Without it the mask is feathered outwards.",
+        ),
+    ]
+
+
+def local_outputs() -> list[Any]:
+    """What a local edit gives."""
+    return [
+        io.Image.Output("edited", display_name="frames", tooltip="The edited clip, at the clip's own size."),
+        io.Mask.Output("changed_mask", display_name="blend_mask", tooltip="Where something may have changed."),
+    ]

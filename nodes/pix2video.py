@@ -17,6 +17,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
+from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs
 from .schema import expert, node_schema
 
 ATTENDED: dict[str, tuple[Any, ...]] = {
@@ -130,25 +131,16 @@ class Pix2Video(io.ComfyNode):
                     tooltip="In which share of the steps frames are drawn together. All of them blur details.",
                     **expert(),
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where the edit goes, from Track Mask. Without it the whole frame is edited.",
-                ),
+                *mask_inputs(),
                 sockets.Keyframes.Input(
                     "keyframes",
                     optional=True,
                     tooltip="Frames that were edited by anything: they come back exactly, and the others follow them.",
                 ),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="Soft mask for blending, from Augment Mask. Without it the mask is feathered outwards.",
-                ),
+                *blend_mask_inputs(),
             ],
             outputs=[
-                io.Image.Output("edited", display_name="frames", tooltip="The edited clip, at the clip's own size."),
-                io.Mask.Output("changed_mask", display_name="blend_mask", tooltip="Where something may have changed."),
+                *local_outputs(),
                 io.String.Output("report", display_name="report", tooltip="How the frames were tied together."),
                 io.Image.Output(
                     "seen_frames",

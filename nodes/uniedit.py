@@ -15,6 +15,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
+from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs
 from .schema import expert, node_schema
 
 REPLAY, REDENOISE = "replay", "denoise along"
@@ -148,26 +149,17 @@ class UniEdit(io.ComfyNode):
                     "less memory, a little slower.",
                     **expert(),
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where the edit goes, from Track Mask. Without it the whole frame is edited.",
-                ),
+                *mask_inputs(),
                 io.Mask.Input(
                     "motion_mask",
                     optional=True,
                     tooltip="For motion with masks: where the object will be, for instance tracked in the motion "
                     "reference of a first run. Without it: where it is.",
                 ),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="Soft mask for blending, from Augment Mask. Without it the mask is feathered outwards.",
-                ),
+                *blend_mask_inputs(),
             ],
             outputs=[
-                io.Image.Output("edited", display_name="frames", tooltip="The edited clip, at the clip's own size."),
-                io.Mask.Output("changed_mask", display_name="blend_mask", tooltip="Where something may have changed."),
+                *local_outputs(),
                 io.String.Output("report", display_name="report", tooltip="What steered the edit, what it cost."),
                 io.Image.Output(
                     "source_frames",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ..models import embedded_sd
-from ..runtime import Runtime
-from .checkpoints import check_finite, log_line, read_checkpoint, write_checkpoint
+from .checkpoints import log_line, read_checkpoint, write_checkpoint
 from .optimizers import Optimizers, adamw
 from .sd_lessons import CLIP_BATCH, IMAGE_BATCH, SETTINGS, STAGES, lesson
-from .settings import TrainSettings, made_with
-from .tasks import Recipe
+from .settings import TrainSettings
+from .stepwise import StepwiseTraining
 
 MODEL = "embedded_sd.safetensors"
 
 
-class SDTraining:
+class SDTraining(StepwiseTraining):
     """Trains one stage, with means of its weights beside them: those are to be used.
 
     A step depends on its number and the seed alone; a run that is stopped goes on with what it would have had. Files go
@@ -56,22 +54,6 @@ class SDTraining:
         if state is not None:
             self._resume(state)
 
-    def train(self, steps: int, runtime: Runtime | None = None) -> float:
-        """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
-
-        Each counts one on `runtime`. Raises ValueError when the loss is no number; the last checkpoint is kept then.
-        """
-        runtime = runtime or Runtime()
-        steps = max(0, min(steps, self.settings.total_steps - self.step))
-        runtime.begin(steps)
-        losses: list[float] = []
-        for _ in range(steps):
-            losses.append(self._stepped())
-            if self.step % self.settings.save_every == 0:
-                self.save(losses[-self.settings.save_every :])
-            runtime.advance()
-        return sum(losses) / len(losses) if losses else math.nan
-
     def save(self, losses: list[float] | None = None) -> None:
         """Write the checkpoint and the model to be used; never half of one."""
         state = {
@@ -87,18 +69,8 @@ class SDTraining:
         if losses:
             log_line(self.folder, self.step, sum(losses) / len(losses))
 
-    def _stepped(self) -> float:
-        self._optimizers.zero_grad()
-        with torch.enable_grad():
-            wrong = self.lesson.loss(self.step)
-            wrong.backward()
-        loss = float(wrong.detach())
-        size = float(nn.utils.clip_grad_norm_(self._weights, self.settings.clip_gradients))
-        check_finite(self.step, loss, size)
-        self._optimizers.step(self.settings.rate_at(self.step))
-        self._average()
-        self.step += 1
-        return loss
+    def _wrong(self) -> Tensor:
+        return self.lesson.loss(self.step)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -107,10 +79,6 @@ class SDTraining:
             for mean, weight in zip(self.averaged[name].parameters(), part.parameters()):
                 if weight.requires_grad:
                     mean.lerp_(weight, 1 - kept)
-
-    @property
-    def _made_with(self) -> str:
-        return made_with(Recipe(), self.settings, self._about)
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         for name, part in self.lesson.parts.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..models import sam2
-from ..runtime import Runtime
-from .checkpoints import check_finite, log_line, read_checkpoint, write_checkpoint
+from .checkpoints import log_line, read_checkpoint, write_checkpoint
 from .draws import Draws
 from .optimizers import adamw
 from .segmenter_clips import SIDE, draw_clips
 from .segmenter_steps import follow_with_gradients, places_missed, wrongness
-from .settings import TrainSettings, made_with
-from .tasks import Recipe
+from .settings import TrainSettings
+from .stepwise import StepwiseTraining
 
 MODEL = "embedded_sam2.safetensors"
 CONFIG: dict[str, Any] = {
@@ -74,7 +72,7 @@ def new_model(seed: int) -> nn.Module:
     return module.eval()  # as it is used: no dropout, and clicked masks are remembered as yes or no
 
 
-class SegmenterTraining:
+class SegmenterTraining(StepwiseTraining):
     """Trains `module`, with `averaged` beside it: the weights to be used. Files go to `folder`.
 
     A step depends on its number and the seed alone; a run that is stopped goes on with what it would have had.
@@ -88,28 +86,13 @@ class SegmenterTraining:
         self.folder, self.settings, self.step = Path(folder), settings, 0
         self.module = new_model(settings.seed)
         self.averaged = copy.deepcopy(self.module).requires_grad_(False)
-        self._optimizers = adamw(self.module.parameters(), settings.learning_rate)
+        self._weights = list(self.module.parameters())
+        self._optimizers = adamw(self._weights, settings.learning_rate)
         self._about = {"config": json.dumps(CONFIG), "lessons": repr(LESSONS)}
         self.folder.mkdir(parents=True, exist_ok=True)
         state = read_checkpoint(self.folder, self._made_with)
         if state is not None:
             self._resume(state)
-
-    def train(self, steps: int, runtime: Runtime | None = None) -> float:
-        """Train `steps` more steps, at most up to the settings' total; returns the mean loss.
-
-        Each counts one on `runtime`. Raises ValueError when the loss is no number; the last checkpoint is kept then.
-        """
-        runtime = runtime or Runtime()
-        steps = max(0, min(steps, self.settings.total_steps - self.step))
-        runtime.begin(steps)
-        losses: list[float] = []
-        for _ in range(steps):
-            losses.append(self._stepped())
-            if self.step % self.settings.save_every == 0:
-                self.save(losses[-self.settings.save_every :])
-            runtime.advance()
-        return sum(losses) / len(losses) if losses else math.nan
 
     def save(self, losses: list[float] | None = None) -> None:
         """Write the checkpoint and the model to be used; never half of one."""
@@ -126,19 +109,6 @@ class SegmenterTraining:
         if losses:
             log_line(self.folder, self.step, sum(losses) / len(losses))
 
-    def _stepped(self) -> float:
-        self._optimizers.zero_grad()
-        with torch.enable_grad():
-            wrong = self._wrong()
-            wrong.backward()
-        loss = float(wrong.detach())
-        size = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_gradients))
-        check_finite(self.step, loss, size)
-        self._optimizers.step(self.settings.rate_at(self.step))
-        self._average()
-        self.step += 1
-        return loss
-
     def _wrong(self) -> Tensor:
         lesson, seed = lesson_at(self.step), self.settings.seed
         if not lesson.frames:
@@ -152,10 +122,6 @@ class SegmenterTraining:
         kept = self.settings.ema_at(self.step)
         for mean, weight in zip(self.averaged.parameters(), self.module.parameters()):
             mean.lerp_(weight, 1 - kept)
-
-    @property
-    def _made_with(self) -> str:
-        return made_with(Recipe(), self.settings, self._about)
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["model"])
