@@ -130,6 +130,8 @@ class Board:
             marker = self._folder / f"{name}{DELETED}"
             _remove(marker)  # it may be a link, which would be followed
             marker.touch(exist_ok=False)
+        except FileNotFoundError:
+            return False  # a run made room at this moment
         except OSError as fault:
             raise self._unwritable(fault) from fault
         self._tidy()

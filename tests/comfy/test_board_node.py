@@ -689,6 +689,24 @@ def test_the_page_may_delete_while_a_run_adds(boards: Path, monkeypatch: pytest.
     assert left == {name for one in board.candidates() for name in (one.name, one.before) if name}
 
 
+def test_deleting_what_a_run_just_dropped_deletes_nothing(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file goes between the look and the deletion: no candidate, no fault, and no marker that would bar it."""
+    story.run()
+    files = bridge("board_files")
+    board = files.Board(ID)
+    name, look = board.candidates()[0].name, files._is_file
+
+    def drop_after(path: Path) -> bool:
+        there = look(path)
+        path.unlink(missing_ok=True)
+        return there
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_is_file", drop_after)
+        assert not board.delete(name)
+    assert not board.is_deleted(name)
+
+
 def test_other_files_in_the_folder_are_left_alone(story: Story, boards: Path) -> None:
     story.run()
     others = ["notes.txt", "notes.part", f"{GONE}.0000.part", "notes.deleted", f"x{GONE}", "before_notes.png", "sub"]
