@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io, ui
@@ -14,23 +15,25 @@ from ..vivid_core.metrics.report import measure_edit
 from ..vivid_core.video.files import write_video
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
+from .comfy_bridge.clip_scores import native_encoder
 from .comfy_bridge.files import temp_file
+from .comfy_bridge.flow import ManagedFlow, flow_runtime
 from .comfy_bridge.progress import ComfyRuntime, say
 from .comfy_bridge.tensors import to_core, to_graph
 from .schema import node_schema
 
 
 class MeasureEdit(io.ComfyNode):
-    """What changed outside the mask, seams, flicker, drift from the keyframe."""
+    """What changed outside the mask, seams, flicker, drift, motion; with a CLIP also what the edit shows."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="VividMeasureEdit",
             display_name="Measure Edit",
-            search_aliases=["video metrics", "background preservation", "flicker", "seam", "quality"],
-            description="Measures an edit: what changed outside the mask, how visible the seam is, flicker around it, "
-            "and drift from the keyframe. Lower is better for all.",
+            search_aliases=["video metrics", "background preservation", "flicker", "seam", "quality", "clip score"],
+            description="Measures an edit: what changed outside the mask, how visible the seam is, flicker, drift "
+            "from the keyframe, and motion; with a CLIP also how well it fits a caption and holds over time.",
             inputs=[
                 io.Image.Input("original", tooltip="The clip before the edit."),
                 io.Image.Input("edited", tooltip="The clip after the edit, at the same size."),
@@ -41,6 +44,36 @@ class MeasureEdit(io.ComfyNode):
                     tooltip="The soft mask that was used for blending; without it the edit mask counts.",
                 ),
                 sockets.Keyframes.Input("keyframes", optional=True, tooltip="For the drift measure."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="A CLIP from Load CLIP Vision: how alike neighbouring frames are to it (TC).",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="The text half of the same CLIP, for TA: clip_l for ViT-L, from Load CLIP.",
+                ),
+                io.String.Input(
+                    "caption",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="What the edited region should show, for TA. Needs clip_vision and clip. Leave it empty "
+                    "for a removal.",
+                ),
+                io.Boolean.Input(
+                    "motion",
+                    default=True,
+                    optional=True,
+                    tooltip="Warp error and motion fidelity, which need optical flow: about as much time as all the "
+                    "rest without a CLIP.",
+                ),
+                sockets.Flow.Input(
+                    "flow",
+                    optional=True,
+                    tooltip="From Load Optical Flow: motion by a RAFT model instead of DIS.",
+                ),
             ],
             outputs=[
                 io.String.Output("report", display_name="report"),
@@ -51,6 +84,11 @@ class MeasureEdit(io.ComfyNode):
                     tooltip="Largest change outside the blend mask; 0 is exact.",
                 ),
                 io.Image.Output("chart", display_name="chart", tooltip="The measures over time."),
+                io.Image.Output(
+                    "contact_sheet",
+                    display_name="contact_sheet",
+                    tooltip="Frames before and after, the worst ones among them.",
+                ),
             ],
             is_output_node=True,
         )
@@ -63,6 +101,11 @@ class MeasureEdit(io.ComfyNode):
         edit_mask: Tensor,
         blend_mask: Tensor | None = None,
         keyframes: Keyframes | None = None,
+        clip_vision: Any = None,
+        clip: Any = None,
+        caption: str = "",
+        motion: bool = True,
+        flow: ManagedFlow | None = None,
     ) -> io.NodeOutput:
         notes: list[str] = []
         original = checked_frames(to_core(original), "Measure Edit, original", notes)
@@ -71,13 +114,19 @@ class MeasureEdit(io.ComfyNode):
         if blend_mask is not None:
             blend_mask = checked_mask_for(to_core(blend_mask), original, "Measure Edit, blend_mask", notes)
             check_not_empty(blend_mask, "Measure Edit, blend_mask")
-        measures = measure_edit(original, edited, mask, blend_mask, keyframes, ComfyRuntime(), notes)
+        encoder = native_encoder(clip_vision, clip)
+        with flow_runtime(flow) as (runtime, estimator):
+            measures = measure_edit(
+                original, edited, mask, blend_mask, keyframes, runtime, notes, encoder, caption,
+                flow=estimator if motion else None,
+            )  # fmt: skip
         chart = series_strip(measures)[None]
+        sheet = contact_sheet(original, edited, mask, measures.key_indices, marked=measures.worst_frames())[None]
         report = "\n".join([*notes, measures.text()])
         say([report])
-        return io.NodeOutput(
-            report, measures.json(), measures.outside_maximum, to_graph(chart), ui=ui.PreviewImage(chart, cls=cls)
-        )
+        shown = ui.PreviewImage(chart, cls=cls)
+        numbers = measures.json(), measures.outside_maximum
+        return io.NodeOutput(report, *numbers, to_graph(chart), to_graph(sheet), ui=shown)
 
 
 class Compare(io.ComfyNode):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import nn
 from torchvision.models.optical_flow import raft_small
 
 from vivid_core.editors.removal import remove_by_flow
+from vivid_core.metrics.report import measure_edit
 from vivid_core.models.raft_flow import RaftFlow
 from vivid_core.runtime import Runtime
 
@@ -107,6 +110,18 @@ def test_an_object_is_tracked_by_the_model(call: Call, load: Callable[..., Any])
     tracked = returned(call("VividTrackMask", flow=load()[0], **inputs))
     assert torch.equal(tracked[0][0], plain[0][0]), "the marked frame needs no motion"
     assert not torch.equal(tracked[1].scores, plain[1].scores), "the model was not asked"
+
+
+def test_the_motion_of_an_edit_is_measured_by_the_model(call: Call, load: Callable[..., Any]) -> None:
+    inputs = {name: value[:3] for name, value in scene.good_inputs()["VividMeasureEdit"].items()}
+    found = json.loads(returned(call("VividMeasureEdit", flow=load()[0], **inputs))[1])["per_frame"]
+    original, edited, mask = inputs["original"], inputs["edited"], inputs["edit_mask"]
+    expected = measure_edit(original, edited, mask, flow=RaftFlow(made(), Runtime(), updates=2))
+    plain = measure_edit(original, edited, mask).as_dict()["per_frame"]
+    for key in ("warp_inside", "motion_fidelity"):
+        values = [math.nan if value is None else value for value in found[key]]
+        assert values == pytest.approx(expected.series(key), abs=0.02, nan_ok=True)
+    assert found["warp_inside"] != plain["warp_inside"], "the model was not asked"
 
 
 def test_a_cancel_stops_it(call: Call, load: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vivid_core.metrics.consistency import drift, region_colours, ring_flicker, seam
+from vivid_core.metrics.consistency import drift, region_colours, ring_flicker
 from vivid_core.metrics.measures import MEASURES
 from vivid_core.metrics.preservation import background_preservation
 from vivid_core.metrics.report import EditMeasures, measure_edit
@@ -90,44 +91,6 @@ def test_the_smallest_possible_change_outside_is_not_bit_exact() -> None:
     assert 0 < measures.outside_maximum < 1e-6
     assert not measures.bit_exact and measures.worst("outside_difference")[1] == 3
     assert "bit-exact" not in measures.text()
-
-
-def seam_by_loops(original: Tensor, edited: Tensor, mask: Tensor, radius: int) -> float:
-    labs = [cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2Lab).astype(np.float64) for image in (original, edited)]
-    inside = mask.numpy() > 0.5
-    height, width = inside.shape
-    excess = []
-    for y, x in np.ndindex(height, width):
-        neighbours = [(y + dy, x + dx) for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-        near = [(v, u) for v, u in neighbours if 0 <= v < height and 0 <= u < width]
-        if not inside[y, x] or all(inside[place] for place in near):
-            continue
-        rows = slice(max(y - radius, 0), y + radius + 1)
-        columns = slice(max(x - radius, 0), x + radius + 1)
-        here = inside[rows, columns]
-        steps = [np.linalg.norm(lab[rows, columns][here].mean(0) - lab[rows, columns][~here].mean(0)) for lab in labs]
-        excess.append(max(0.0, steps[1] - steps[0]))
-    return float(np.mean(excess)) if excess else math.nan
-
-
-@given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 1000), st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
-def test_the_seam_is_the_excess_colour_step_of_a_plain_loop(height: int, width: int, seed: int, radius: int) -> None:
-    original, edited = noise(seed, height, width, 3), noise(seed + 1, height, width, 3)
-    mask = (noise(seed + 2, height, width) > 0.6).float()
-    expected = seam_by_loops(original, edited, mask, radius)
-    assert seam(original, edited, mask, radius) == pytest.approx(expected, abs=1e-3, nan_ok=True)
-
-
-def test_a_feather_makes_the_seam_smaller_and_a_natural_edge_is_none() -> None:
-    clip, mask = moving_scene(1)
-    soft = torch.from_numpy(cv2.GaussianBlur(mask[0].numpy(), (0, 0), 4))[..., None]
-    tint = (clip[0] * torch.tensor([1.3, 0.7, 0.6])).clamp(0, 1)
-    hard = seam(clip[0], tinted(clip, mask)[0], mask[0])
-    feathered = seam(clip[0], clip[0] * (1 - soft) + tint * soft, mask[0])
-    assert 0 < feathered < 0.6 * hard
-    object_on_ground = tinted(clip, mask)[0]
-    assert seam(object_on_ground, object_on_ground, mask[0]) == 0
 
 
 def flicker_by_loops(original: Tensor, edited: Tensor, masks: Tensor, ring: int) -> float:
@@ -220,8 +183,9 @@ def test_without_keyframes_drift_starts_at_the_first_masked_frame() -> None:
 def test_an_unedited_clip_scores_exactly_zero_on_everything() -> None:
     clip, mask = moving_scene()
     measures = measure_edit(clip, clip.clone(), mask)
-    assert all(measures.worst(measure.key)[0] == 0 for measure in MEASURES)
-    assert all(measures.verdict(measure) in ("bit-exact", "good") for measure in MEASURES)
+    best = {measure.key: 1 if measure.higher_is_better else 0 for measure in measures.shown}
+    assert {key: measures.worst(key)[0] for key in best} == best and len(best) == 8
+    assert all(measures.verdict(measure) in ("bit-exact", "good") for measure in measures.shown)
     assert "bit-exact" in measures.text()
 
 
@@ -240,9 +204,12 @@ def test_json_has_stable_keys_and_no_nan() -> None:
     result = json.loads(measure_edit(clip, tinted(clip, mask), mask).json(), parse_constant=pytest.fail)
     assert list(result) == [
         "frames", "width", "height", "masked_frames", "mask_share", "keyframes", "drift_from", "blend_mask",
-        "bit_exact_outside", "summary", "per_frame",
+        "bit_exact_outside", "summary", "per_frame", "caption", "source_caption", "models", "scores",
     ]  # fmt: skip
-    keys = ["outside_difference", "background", "seam", "flicker", "drift"]
+    keys = [
+        "outside_difference", "background", "seam", "flicker", "drift", "warp_inside", "warp_outside",
+        "motion_fidelity", "text_alignment", "temporal_consistency",
+    ]  # fmt: skip
     assert list(result["summary"]) == list(result["per_frame"]) == keys
     assert list(result["summary"]["seam"]) == ["mean", "worst", "worst_frame", "unit", "verdict"]
     assert result["per_frame"]["seam"][4] is None and len(result["per_frame"]["seam"]) == 6
@@ -253,7 +220,10 @@ def test_the_text_has_one_line_for_each_measure_with_verdict_mean_and_worst_fram
     clip, mask = moving_scene()
     measures = measure_edit(clip, tinted(clip, mask), mask)
     lines = measures.text().split("\n\n")[1].splitlines()
-    for line, measure in zip(lines, MEASURES, strict=True):
+    assert [measure.key for measure in measures.shown] == [measure.key for measure in MEASURES if not measure.needs] + [
+        "warp_inside", "warp_outside", "motion_fidelity",
+    ]  # fmt: skip
+    for line, measure in zip(lines, measures.shown, strict=True):
         assert line.startswith(f"{measure.label}: {measures.verdict(measure)}. Mean ") and "  " not in line
     worst, at_frame = measures.worst("seam")
     assert f"worst {worst:.2f} at frame {at_frame} (dE)" in lines[2]
@@ -265,10 +235,11 @@ def test_the_shortest_clips_are_measured(frames: int) -> None:
     clip, mask = moving_scene(frames)
     measures = measure_edit(clip, tinted(clip, mask), mask, keyframes=Keyframes([Keyframe(0, tinted(clip, mask)[0])]))
     assert measures.frame_count == frames and measures.mean("seam") > 0
+    assert math.isnan(measures.motion_fidelity[0]) and len(measures.warp_inside) == frames
     assert json.loads(measures.json())["summary"]["flicker"]["verdict"] == ("not measured" if frames == 1 else "good")
 
 
-def test_progress_counts_every_frame_once_and_a_cancel_passes_through() -> None:
+def test_progress_counts_every_frame_once_in_each_pass_and_a_cancel_passes_through() -> None:
     class Stopped(Exception):
         pass
 
@@ -280,8 +251,10 @@ def test_progress_counts_every_frame_once_and_a_cancel_passes_through() -> None:
 
     clip, mask = moving_scene()
     runtime = Runtime()
-    measure_edit(clip, clip, mask, runtime=runtime)
+    measure_edit(clip, clip, mask, runtime=runtime, flow=None)
     assert (runtime.done, runtime.total) == (6, 6)
+    measure_edit(clip, clip, mask, runtime=runtime)
+    assert (runtime.done, runtime.total) == (12, 12)
     with pytest.raises(Stopped):
         measure_edit(clip, clip, mask, runtime=Cancelled())
 
@@ -320,6 +293,25 @@ def test_wrong_input_gets_one_helpful_sentence(case: str) -> None:
     inputs = {"original_fhwc": clip, "edited_fhwc": clip, "edit_mask_fhw": mask, **changed}
     with pytest.raises(ValueError, match=hint):
         measure_edit(**inputs)  # type: ignore[arg-type]
+
+
+def test_a_measure_where_higher_is_better_is_judged_by_its_lowest_value_and_lower_limit() -> None:
+    clip, mask = moving_scene()
+    measures = replace(measure_edit(clip, clip, mask), motion_fidelity=(math.nan, 0.9, 0.5, 1.0, 0.6, 1.0))
+    fidelity = next(measure for measure in MEASURES if measure.key == "motion_fidelity")
+    assert measures.worst("motion_fidelity") == (0.5, 2)
+    assert measures.verdict(fidelity) == "fair" and measures.worst_frames() == {2: "worst motion fidelity"}
+    assert fidelity.verdict(0.9) == "good" and fidelity.verdict(0.69) == "poor"
+
+
+def test_the_frames_to_look_at_are_the_worst_of_what_is_not_good() -> None:
+    clip, mask = moving_scene()
+    good = measure_edit(clip, clip, mask, flow=None)
+    assert good.worst_frames() == {}
+    bad = replace(good, seam=(0.0, 9.0, 4.0, 1.0, 0.0, 0.0), drift=(0.0, 20.0, 0.0, 0.0, 0.0, 0.0))
+    assert replace(bad, flicker=(math.nan, 0, 0, 0, 3.0, 0)).worst_frames() == {
+        1: "worst seam, keyframe drift", 4: "worst ring flicker",
+    }  # fmt: skip
 
 
 def test_measures_cannot_be_changed_afterwards() -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vivid_core.metrics import drawing
+from vivid_core.metrics.charts import BETWEEN, PANEL
 from vivid_core.metrics.pictures import LAYOUTS, contact_sheet, outline, series_strip, wipe_frames
 from vivid_core.metrics.report import EditMeasures, measure_edit
-from vivid_core.metrics.sheet import sample_indices
+from vivid_core.metrics.sheet import LABEL, _shortened, sample_indices
 from vivid_core.runtime import Runtime
 
 CLIPS = {
@@ -212,3 +213,30 @@ def test_a_stamp_that_sticks_out_is_cut_off(left: int, top: int) -> None:
         if 0 <= top + y < 40 and 0 <= left + x < 50:
             expected[top + y, left + x] = True
     assert np.array_equal(picture.any(-1), expected)
+
+
+def test_marked_frames_are_on_the_sheet_with_as_much_of_their_remark_as_fits() -> None:
+    original, edited, mask = scene(30, 24, 32)
+    plain = contact_sheet(original, edited, mask)
+    marked = contact_sheet(original, edited, mask, marked={7: "worst seam, ring flicker, keyframe drift, and more yet"})
+    assert_good_picture(marked)
+    assert marked.shape == plain.shape and not torch.equal(marked, plain)
+    with pytest.raises(ValueError, match="0..29"):
+        contact_sheet(original, edited, mask, marked={30: "seam"})
+
+
+def test_a_remark_loses_whole_parts_until_it_fits() -> None:
+    remark = "worst seam, ring flicker, keyframe drift"
+    room = drawing.text_width(remark, LABEL)
+    assert _shortened(remark, room) == remark
+    assert _shortened(remark, room - 1) == "worst seam, ring flicker, ..."
+    assert _shortened(remark, drawing.text_width("worst seam, ...", LABEL)) == "worst seam, ..."
+    assert _shortened(remark, 10) == _shortened("", 100) == ""
+
+
+def test_the_chart_has_a_panel_for_each_measure_that_was_made() -> None:
+    measures = measures_of(6)
+    everything = replace(measures, made_from=frozenset({"motion", "pictures", "text"}))
+    heights = [series_strip(one).shape[0] for one in (replace(measures, made_from=frozenset()), measures, everything)]
+    assert heights[1] - heights[0] == 3 * (PANEL + BETWEEN) and heights[2] - heights[1] == 2 * (PANEL + BETWEEN)
+    assert_good_picture(series_strip(replace(everything, temporal_consistency=(math.nan, 0.2, 0.99, 1.0, 1.0, -1.0))))

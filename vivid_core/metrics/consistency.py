@@ -1,6 +1,6 @@
-"""How well an edit sits in its clip: seam, ring flicker and keyframe drift. Each counts only what the edit adds.
+"""How well an edit sits in its clip: ring flicker and keyframe drift. Each counts only what the edit adds.
 
-All three compare with the same quantity in the original, so that a natural edge, a moving background or a change
+Both compare with the same quantity in the original, so that a natural edge, a moving background or a change
 of light is not held against the edit: an unedited clip scores exactly 0. One frame is worked on at a time.
 NaN means "not defined here", as on a frame without a mask.
 """
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..optional import opencv
 
-SEAM_RADIUS_PX = 3
 RING_PX = 8
 
 Box = tuple[slice, slice]
@@ -32,27 +31,11 @@ def box_around(inside_hw: np.ndarray, margin: int) -> Box | None:
     )
 
 
-def seam(original_hwc: Tensor, edited_hwc: Tensor, mask_hw: Tensor, radius_px: int = SEAM_RADIUS_PX) -> float:
-    """Colour step across the mask border beyond the original's, in CIE dE 1976; lower is better.
-
-    At each border pixel (inside, with a neighbour outside) the mean Lab colour of the inside pixels within
-    `radius_px` (a square window) is compared with that of the outside pixels. The edit's step minus the original's,
-    where positive, is averaged over the border. About 2.3 dE is just noticeable. NaN without a border.
-    """
-    cv2 = opencv("Measure Edit")
-    inside = (mask_hw > 0.5).numpy()
-    box = box_around(inside, radius_px + 1)
-    if box is None:
-        return math.nan
-    inside = np.ascontiguousarray(inside[box]).astype(np.float32)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    border = (inside > 0) & (cv2.erode(inside, cross) == 0)
-    if not border.any():
-        return math.nan
-    window = (2 * radius_px + 1, 2 * radius_px + 1)
-    before = _step(cv2, _lab(cv2, original_hwc, box), inside, border, window)
-    after = _step(cv2, _lab(cv2, edited_hwc, box), inside, border, window)
-    return float(np.maximum(after - before, 0).mean())
+def lab_colours(cv2: ModuleType, image_hwc: Tensor, box: Box) -> np.ndarray:
+    """CIE Lab of the part of an image_hwc (RGB in 0..1) within `box`: float32 [h, w, 3]."""
+    image = np.ascontiguousarray(image_hwc.float().numpy()[box])
+    lab: np.ndarray = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    return lab
 
 
 def ring_flicker(
@@ -89,7 +72,7 @@ def region_colours(image_hwc: Tensor, mask_hw: Tensor) -> np.ndarray | None:
     box = box_around(inside, 0)
     if box is None:
         return None
-    colours = _lab(cv2, image_hwc, box)[inside[box]].astype(np.float64)
+    colours = lab_colours(cv2, image_hwc, box)[inside[box]].astype(np.float64)
     return np.concatenate([colours.mean(0), colours.std(0)])
 
 
@@ -106,27 +89,6 @@ def drift(original: np.ndarray, edited: np.ndarray, original_at_key: np.ndarray,
     length = float(natural @ natural)
     followed = 0.0 if length == 0 else min(max(float(change @ natural) / length, 0.0), 1.0)
     return float(np.linalg.norm(change - followed * natural))
-
-
-def _lab(cv2: ModuleType, image_hwc: Tensor, box: Box) -> np.ndarray:
-    image = np.ascontiguousarray(image_hwc.float().numpy()[box])
-    lab: np.ndarray = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
-    return lab
-
-
-def _step(
-    cv2: ModuleType, lab: np.ndarray, inside: np.ndarray, border: np.ndarray, window: tuple[int, int]
-) -> np.ndarray:
-    """The distance of the mean colours inside and outside, at each border pixel."""
-
-    def local_mean(side: np.ndarray) -> np.ndarray:
-        total = cv2.boxFilter(lab * side[..., None], -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
-        count = cv2.boxFilter(side, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
-        mean: np.ndarray = total[border] / count[border][:, None]
-        return mean
-
-    step: np.ndarray = np.linalg.norm(local_mean(inside) - local_mean(1 - inside), axis=-1)
-    return step
 
 
 def _change(pair: tuple[Tensor, Tensor], box: Box, ring: np.ndarray) -> float:

@@ -5,75 +5,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from typing import Any
 
-NOT_VISIBLE = 0.5 / 255  # less than half a step of an 8-bit video
+from .definitions import MEASURES, Measure
 
+__all__ = ["MEASURES", "SCORES", "EditMeasures", "Measure"]
 
-@dataclass(frozen=True)
-class Measure:
-    """What a person must know to read one series: its name, its unit and which values are good. Lower is better.
-
-    `good` and `fair` are upper limits: of the mean over the clip if `judge_mean`, else of the worst frame.
-    """
-
-    key: str
-    label: str
-    unit: str
-    good: float
-    fair: float
-    judge_mean: bool
-    meaning: str
-
-
-MEASURES = (
-    Measure(
-        key="outside_difference",
-        label="Outside difference",
-        unit="0..1",
-        good=0.0,
-        fair=NOT_VISIBLE,
-        judge_mean=False,
-        meaning="largest change of any pixel outside the mask",
-    ),
-    Measure(
-        key="background",
-        label="Background (BP)",
-        unit="0..255",
-        good=1.0,
-        fair=5.0,
-        judge_mean=True,
-        meaning="mean change outside the edit mask, feather included",
-    ),
-    Measure(
-        key="seam",
-        label="Seam",
-        unit="dE",
-        good=3.0,
-        fair=8.0,
-        judge_mean=False,
-        meaning="colour step across the mask border, beyond the original's",
-    ),
-    Measure(
-        key="flicker",
-        label="Ring flicker",
-        unit="0..255",
-        good=2.0,
-        fair=6.0,
-        judge_mean=False,
-        meaning="change per frame around the border, beyond the original's",
-    ),
-    Measure(
-        key="drift",
-        label="Keyframe drift",
-        unit="dE",
-        good=5.0,
-        fair=12.0,
-        judge_mean=False,
-        meaning="colours of the edited region against its nearest keyframe",
-    ),
+SCORES = (  # one number for the clip, always all of them in JSON
+    "text_alignment_original",
+    "temporal_consistency_original",
+    "clip_frame",
+    "clip_frame_original",
+    "preference",
+    "video_text",
+    "video_direction",
 )
+MODELS = ("encoder", "preference", "video_encoder")
 
 
 @dataclass(frozen=True)
@@ -81,7 +30,9 @@ class EditMeasures:
     """Every measure of an edit, frame by frame; NaN where a frame has none (no mask, no previous frame).
 
     `background_preservation` is BP over the whole clip. `drift_from` are the frames that drift was measured against:
-    the keyframes, or the first masked frame when there are none (`key_indices` is empty then).
+    the keyframes, or the first masked frame when there are none (`key_indices` is empty then). `made_from` names what
+    was at hand beyond the clips: "motion", "pictures", "text" (see `Measure.needs`). `models` are the identities of
+    the models that judged, by MODELS; `scores` the numbers of SCORES that were measured.
     """
 
     width: int
@@ -97,10 +48,25 @@ class EditMeasures:
     seam: tuple[float, ...]
     flicker: tuple[float, ...]
     drift: tuple[float, ...]
+    warp_inside: tuple[float, ...]
+    warp_outside: tuple[float, ...]
+    motion_fidelity: tuple[float, ...]
+    text_alignment: tuple[float, ...]
+    temporal_consistency: tuple[float, ...]
+    made_from: Set[str] = frozenset()
+    caption: str = ""
+    source_caption: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def frame_count(self) -> int:
         return len(self.outside_difference)
+
+    @property
+    def shown(self) -> tuple[Measure, ...]:
+        """The measures for which everything was at hand."""
+        return tuple(measure for measure in MEASURES if not measure.needs or measure.needs in self.made_from)
 
     @property
     def outside_maximum(self) -> float:
@@ -125,16 +91,30 @@ class EditMeasures:
         return sum(values) / len(values) if values else math.nan
 
     def worst(self, key: str) -> tuple[float, int | None]:
-        """The highest value and its first frame; (NaN, None) when no frame has a value."""
-        values = [(value, -index) for index, value in enumerate(self.series(key)) if not math.isnan(value)]
+        """The worst value (the lowest where higher is better) and its first frame; (NaN, None) when there is none."""
+        sign = next(-1 if measure.higher_is_better else 1 for measure in MEASURES if measure.key == key)
+        values = [(sign * value, -index) for index, value in enumerate(self.series(key)) if not math.isnan(value)]
         if not values:
             return math.nan, None
         value, index = max(values)
-        return value, -index
+        return sign * value, -index
+
+    def worst_frames(self) -> dict[int, str]:
+        """The frames to look at, in order: the worst one of each measure that is not good, and of which it is."""
+        named: dict[int, list[str]] = {}
+        for measure in self.shown:
+            at_frame = self.worst(measure.key)[1]
+            if at_frame is not None and self.verdict(measure) in ("fair", "poor", "changed"):
+                named.setdefault(at_frame, []).append(measure.label.split(" (")[0].lower())
+        return {index: "worst " + ", ".join(named[index]) for index in sorted(named)}
+
+    def verdict(self, measure: Measure) -> str:
+        """The measure's grade in a word; for the outside difference what it means."""
+        return measure.verdict(self.mean(measure.key) if measure.judge_mean else self.worst(measure.key)[0])
 
     def text(self) -> str:
         """One line for each measure: a verdict, the mean, the worst frame. It reads well in any font and any width."""
-        return "\n".join([self._headline(), "", *map(self._line, MEASURES), "", *self._remarks()])
+        return "\n".join([self._headline(), "", *map(self._line, self.shown), "", *self._remarks()])
 
     def json(self) -> str:
         """The same as JSON with stable keys; values that are not defined are null."""
@@ -155,17 +135,11 @@ class EditMeasures:
             "bit_exact_outside": self.bit_exact,
             "summary": {measure.key: self._summary(measure) for measure in MEASURES},
             "per_frame": {measure.key: [_number(v) for v in self.series(measure.key)] for measure in MEASURES},
+            "caption": self.caption,
+            "source_caption": self.source_caption,
+            "models": {role: self.models.get(role) for role in MODELS},
+            "scores": {key: _number(self.scores.get(key, math.nan)) for key in SCORES},
         }
-
-    def verdict(self, measure: Measure) -> str:
-        """The measure's grade in a word; for the outside difference what it means."""
-        value = self.mean(measure.key) if measure.judge_mean else self.worst(measure.key)[0]
-        if math.isnan(value):
-            return "not measured"
-        grade = 0 if value <= measure.good else 1 if value <= measure.fair else 2
-        if measure.key == "outside_difference":
-            return ("bit-exact", "too small to see", "changed")[grade]
-        return ("good", "fair", "poor")[grade]
 
     def _summary(self, measure: Measure) -> dict[str, Any]:
         worst, at_frame = self.worst(measure.key)
@@ -182,8 +156,8 @@ class EditMeasures:
         start = f"{measure.label}: {self.verdict(measure)}"
         if math.isnan(worst):
             return f"{start} ({measure.meaning})."
-        style = ".3g" if measure.key == "outside_difference" else ".2f"
-        where = "" if worst == 0 else f" at frame {at_frame}"
+        style = {"0..1": ".3g", "cosine": ".4f"}.get(measure.unit, ".2f")
+        where = "" if worst == 0 and not measure.higher_is_better else f" at frame {at_frame}"
         mean = _cell(self.mean(measure.key), style)
         return f"{start}. Mean {mean}, worst {_cell(worst, style)}{where} ({measure.unit}): {measure.meaning}."
 
@@ -208,7 +182,25 @@ class EditMeasures:
                 remarks.append("Connect the blend mask to leave the feather out of this.")
         if not self.key_indices and self.drift_from:
             remarks.append(f"No keyframes were given: drift is measured against frame {self.drift_from[0]}.")
-        return remarks
+        return [*remarks, *self._judged()]
+
+    def _judged(self) -> list[str]:
+        """What models said of the whole clip, and which models these were."""
+        said = {
+            "text_alignment_original": "TA of the original, same caption: {:.2f}.",
+            "temporal_consistency_original": "TC of the original: {:.4f}.",
+            "clip_frame": "CLIPFrame: {:.4f} (a clip that stands still scores best).",
+            "clip_frame_original": "CLIPFrame of the original: {:.4f}.",
+            "preference": "Preference score: {:.3f}.",
+            "video_text": "Clip and caption: {:.4f}.",
+            "video_direction": "Change of the clip and change of the caption: {:.4f}.",
+        }
+        lines = [said[key].format(self.scores[key]) for key in SCORES if not math.isnan(self.scores.get(key, math.nan))]
+        names = {"encoder": "Judged by", "preference": "Preference by", "video_encoder": "Clips by"}
+        lines += [f"{names[role]} {self.models[role]}." for role in MODELS if role in self.models]
+        if "text" not in self.made_from and "encoder" in self.models:
+            lines.append("TA was not measured: it needs a caption of the edited region and the text half of CLIP.")
+        return lines
 
 
 def _number(value: float) -> float | None:

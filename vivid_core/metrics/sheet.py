@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,16 @@ def contact_sheet(
     max_width: int = 1600,
     samples: int = 0,
     runtime: Runtime | None = None,
+    marked: Mapping[int, str] | None = None,
 ) -> Tensor:
     """One picture [H, W, 3] with frames spread over the clip, each before and (below) after the edit.
 
     All key frames are shown and marked, and at least `samples` frames in full rows if the clip has as many; 0 for
     `columns` or `samples` chooses what suits the frames. The mask's outline is on the frames before. Width and
-    height are even; the width is at most `max_width`.
+    height are even; the width is at most `max_width`. The frames of `marked` are shown too, with what it says of them,
+    as far as that fits.
 
-    Raises ValueError when the clips or the mask do not fit each other, on keyframes outside the clip, and when
+    Raises ValueError when the clips or the mask do not fit each other, on frames outside the clip, and when
     `columns` or `max_width` leave no room.
     """
     original, edited = checked_frames(original_fhwc, "Original"), checked_frames(edited_fhwc, "Edited")
@@ -44,8 +46,10 @@ def contact_sheet(
     mask = None if mask_fhw is None else checked_mask_for(mask_fhw, original, "Mask")
     count, height, width = original.shape[:3]
     keys = drawing.checked_keys(key_indices, count)
-    columns, wanted = _arrangement(width, height, len(keys), columns, samples, max_width)
-    shown = sample_indices(count, keys, wanted)
+    marked = marked or {}
+    needed = drawing.checked_keys([*keys, *marked], count)
+    columns, wanted = _arrangement(width, height, len(needed), columns, samples, max_width)
+    shown = sample_indices(count, needed, wanted)
     plan = _Plan(width, height, len(shown), columns, max_width)
     runtime = runtime or Runtime()
     sheet = plan.empty_sheet(
@@ -56,7 +60,7 @@ def contact_sheet(
         if mask is not None:
             inside = drawing.resized_mask(mask[index], plan.cell)
             before = drawing.outlined(before, inside, drawing.MASK, max(1.5, drawing.line_width(*plan.cell)))
-        plan.place(sheet, place, (before, after), f"frame {index}", index in keys)
+        plan.place(sheet, place, (before, after), (f"frame {index}", marked.get(index, "")), index in keys)
         runtime.advance()
     return drawing.to_image(np.asarray(sheet))
 
@@ -117,8 +121,10 @@ class _Plan:
             self._name_row(sheet, row)
         return sheet
 
-    def place(self, sheet: Any, place: int, pair: tuple[np.ndarray, np.ndarray], caption: str, is_key: bool) -> None:
-        """Put one pair at its place, with its caption."""
+    def place(
+        self, sheet: Any, place: int, pair: tuple[np.ndarray, np.ndarray], caption: tuple[str, str], is_key: bool
+    ) -> None:
+        """Put one pair at its place, with its caption: a name, and a remark if there is room for it."""
         row, column = divmod(place, self.columns)
         left = PAD + GUTTER + column * (self.slot[0] + PAD)
         top = self.head + row * self.row_height
@@ -127,7 +133,9 @@ class _Plan:
         if is_key:
             _paste(sheet, drawing.diamond(LABEL), x, middle - LABEL // 2)
             x += LABEL + GAP
-        drawing.write(sheet, (x, middle), caption, LABEL, drawing.KEY if is_key else drawing.TEXT)
+        drawing.write(sheet, (x, middle), caption[0], LABEL, drawing.KEY if is_key else drawing.TEXT)
+        x += drawing.text_width(caption[0], LABEL) + LABEL // 2
+        drawing.write(sheet, (x, middle), _shortened(caption[1], left + self.slot[0] - x), LABEL, drawing.QUIET)
         left += (self.slot[0] - self.cell[0]) // 2
         for position, picture in enumerate(pair):
             down = CAPTION + position * (self.slot[1] + GAP) + (self.slot[1] - self.cell[1]) // 2
@@ -151,6 +159,16 @@ class _Plan:
             label = label.rotate(90, expand=True)
             top = self.head + row * self.row_height + CAPTION + position * (self.slot[1] + GAP)
             sheet.paste(label, (PAD - 4, top + (self.slot[1] - length) // 2))
+
+
+def _shortened(remark: str, room: int) -> str:
+    """As many of its parts as fit into `room` pixels; empty if none does."""
+    parts = remark.split(", ")
+    for count in range(len(parts), 0, -1):
+        text = ", ".join(parts[:count]) + (", ..." if count < len(parts) else "")
+        if drawing.text_width(text, LABEL) <= room:
+            return text
+    return ""
 
 
 def _cell_size(width: int, height: int, room: int) -> tuple[int, int]:
