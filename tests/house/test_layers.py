@@ -25,6 +25,7 @@ LOWER_ROOMS = {  # what each room of vivid_core may import of the others
     "editors": {"editors", "diffusion", "models", "video", "masks"},
     "metrics": {"metrics", "editors", "diffusion", "models", "video", "masks"},
     "training": {"training", "metrics", "editors", "diffusion", "models", "video", "masks"},
+    "evaluate": {"evaluate", "training", "metrics", "editors", "diffusion", "models", "video", "masks"},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from .sample_files import Entry
@@ -25,14 +26,7 @@ def read_published(folder: Path) -> list[Entry]:
 
     Raises ValueError when there is none, and for an entity without its caption.
     """
-    entries: list[Entry] = []
-    for video in sorted(one for one in folder.iterdir() if VIDEO.fullmatch(one.name) and (one / SOURCE).is_file()):
-        masks: dict[tuple[str, ...], dict[str, Path]] = {}
-        for file in sorted(video.iterdir()):
-            found = MASK.fullmatch(file.name)
-            if found:
-                masks.setdefault(found.groups()[:3], {})[found[4]] = file
-        entries += [_entry(video, named, kinds) for named, kinds in masks.items()]
+    entries = [published_entry(*found) for found in published_masks(folder)]
     if not entries:
         raise ValueError(
             f"{folder} holds videos but no masks; they must be named like mask_clip0000_instance0002_ori_mask.mp4."
@@ -40,7 +34,20 @@ def read_published(folder: Path) -> list[Entry]:
     return entries
 
 
-def _entry(video: Path, named: tuple[str, ...], kinds: dict[str, Path]) -> Entry:
+def published_masks(folder: Path) -> Iterator[tuple[Path, tuple[str, ...], dict[str, Path]]]:
+    """The folder of a video, what the names of its masks say (clip, kind, number), and these masks by their shape."""
+    for video in sorted(one for one in folder.iterdir() if VIDEO.fullmatch(one.name) and (one / SOURCE).is_file()):
+        masks: dict[tuple[str, ...], dict[str, Path]] = {}
+        for file in sorted(video.iterdir()):
+            found = MASK.fullmatch(file.name)
+            if found:
+                masks.setdefault(found.groups()[:3], {})[found[4]] = file
+        for named, kinds in masks.items():
+            yield video, named, kinds
+
+
+def published_entry(video: Path, named: tuple[str, ...], kinds: dict[str, Path]) -> Entry:
+    """The sample of one of `published_masks`. Raises ValueError for an entity without its caption."""
     clip, kind, number = named
     mask = next((kinds[one] for one in KINDS if one in kinds), next(iter(kinds.values())))
     name = f"{video.name}/{clip}/{kind}{number}"

@@ -5,15 +5,15 @@
     {"name": "rabbit", "clip": "clips/rabbit.mp4", "mask": "masks/rabbit.mp4", "task": "entity",
      "captions": {"short": "a fox", "medium": "a red fox", "long": "a red fox walking to the left"}}
 
-Paths count from the folder of the index. `clip` and `mask` are video files, images, folders of images, or a safetensors
-file with both. `task` is "entity" (the mask shows something, and the captions say what) or "deletion" (the mask lies on
-plain background). Shorter captions may stand for missing longer ones.
+Paths count from the folder of the index and never lead out of it, so that a dataset from elsewhere reads nothing else
+(a link that you put there yourself is followed). `clip` and `mask` are video files, images, folders of images, or a
+safetensors file with both. `task` is "entity" (the mask shows something, and the captions say what) or "deletion" (the
+mask lies on plain background). Shorter captions may stand for missing longer ones.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_not_empty, checked_frames, checked_mask_for
+from ..json_text import parsed, parsed_object
 from ..video.writing import write_video
+from ..whole_files import whole_file
 from .latent_cache import made_folder
 from .media import FRAMES, MASK
 from .tasks import DELETION, ENTITY
@@ -61,7 +63,7 @@ def read_index(folder: Path) -> list[Entry]:
         lines = index_lines(folder)
     except (OSError, UnicodeDecodeError) as fault:
         raise ValueError(f"{file} can't be read ({fault}); save the samples again.") from fault
-    entries = [_entry(folder, line, f"{file}, line {number}") for number, line in lines.items()]
+    entries = [read_entry(folder, line, f"{file}, line {number}") for number, line in lines.items()]
     if not entries:
         raise ValueError(f"{file} names no samples; add some with Save Training Sample.")
     return entries
@@ -140,13 +142,13 @@ def _files(folder: Path, name: str) -> set[Path]:
 
 
 def _write_exactly(folder: Path, name: str, frames_fhwc: Tensor, mask_fhw: Tensor) -> dict[str, str]:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = made_folder(folder / SAMPLES) / f"{name}.safetensors"
-    unfinished = path.with_name(path.name + ".part")
     levels = (frames_fhwc * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
-    save_file({FRAMES: levels, MASK: (mask_fhw * 255).to(torch.uint8).contiguous()}, unfinished)
-    os.replace(unfinished, path)
+    with whole_file(path, SafetensorError) as unfinished:
+        save_file({FRAMES: levels, MASK: (mask_fhw * 255).to(torch.uint8).contiguous()}, unfinished)
     return dict.fromkeys(("clip", "mask"), path.relative_to(folder).as_posix())
 
 
@@ -163,25 +165,26 @@ def _add_line(folder: Path, line: Mapping[str, Any]) -> None:
     """Put a line into the index, in place of one of the same name; never half an index."""
     file = folder / INDEX
     kept = [one for one in index_lines(folder).values() if _name_of(one) != line["name"]]
-    unfinished = file.with_name(INDEX + ".part")
-    unfinished.write_text("\n".join([*kept, json.dumps(line, ensure_ascii=False)]) + "\n", encoding="utf-8")
-    os.replace(unfinished, file)
+    with whole_file(file) as unfinished:
+        unfinished.write_text("\n".join([*kept, json.dumps(line, ensure_ascii=False)]) + "\n", encoding="utf-8")
 
 
 def _name_of(line: str) -> str | None:
     try:
-        return json.loads(line).get("name")
-    except (ValueError, AttributeError):  # somebody's broken line stays, to be named when it is read
+        return parsed_object(line).get("name")
+    except ValueError:  # somebody's broken line stays, to be named when it is read
         return None
 
 
-def _entry(folder: Path, line: str, where: str) -> Entry:
+def read_entry(folder: Path, line: str, where: str) -> Entry:
+    """The sample of one line of an index; `where` names the line. Raises ValueError for what is no sample."""
     try:
-        told = json.loads(line)
+        told = parsed(line)
     except ValueError as fault:
         raise ValueError(f"{where} is no JSON ({fault}); write one JSON object a line.") from fault
     if not isinstance(told, dict) or not isinstance(told.get("clip"), str) or not isinstance(told.get("mask"), str):
         raise ValueError(f'{where} must be an object with "clip" and "mask" as paths; add what is missing.')
+    clip, mask = (_inside(folder, told[kind], where) for kind in ("clip", "mask"))
     captions = told.get("captions", told.get("caption", ""))
     if isinstance(captions, str):
         captions = {"short": captions}
@@ -193,4 +196,15 @@ def _entry(folder: Path, line: str, where: str) -> Entry:
         whole = _told([str(caption) for caption in lengths], task)
     except ValueError as fault:
         raise ValueError(f"{where}: {fault}") from fault
-    return Entry(str(told.get("name", told["clip"])), folder / told["clip"], folder / told["mask"], task, whole, where)
+    return Entry(str(told.get("name", told["clip"])), clip, mask, task, whole, where)
+
+
+def _inside(folder: Path, path: str, where: str) -> Path:
+    """Where a path of the index leads. Raises ValueError when that is not below `folder`, on any system."""
+    parts = re.split(r"[/\\]", path)
+    if ".." in parts or not parts[0] or re.match(r"\w:", path) or "\0" in path:
+        raise ValueError(
+            f"{where} names {path!r}, which is not in the folder of the dataset; put the files there, and write their "
+            "paths from there."
+        )
+    return folder / path
