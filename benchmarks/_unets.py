@@ -38,14 +38,14 @@ def asking(unet: Any) -> Any:
     return ask
 
 
-def clip_and_texts(frames: int, side: int) -> tuple[Any, tuple[Any, Any]]:
+def clip_and_texts(frames: int, side: int, device: Any = "cpu") -> tuple[Any, tuple[Any, Any]]:
     """Noisy latents [1, 4, F, side, side], and the prompt's and the negative embedding."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, frames, side, side, generator=generator)
     prompt, negative = torch.randn(2, 1, TOKENS, WIDTH, generator=generator)
-    return latents, (prompt, negative)
+    return latents.to(device), (prompt.to(device), negative.to(device))
 
 
 def lockstep(unet: Any, steps: int, frames: int, side: int, updated: int = 0, chunk: int | None = None) -> Any:
@@ -55,7 +55,7 @@ def lockstep(unet: Any, steps: int, frames: int, side: int, updated: int = 0, ch
     from vivid_core.diffusion.roles import Role
     from vivid_core.editors.pix2video import EDIT, Pix2VideoSettings, guided_update, plan_for, rules_for
 
-    start, (prompt, negative) = clip_and_texts(frames, side)
+    start, (prompt, negative) = clip_and_texts(frames, side, unet.device)
     settings = Pix2VideoSettings(update_share=updated / steps)
     plan = plan_for(settings, frames)
     role = Role(EDIT, prompt, negative, settings.guidance, start, correct=guided_update(plan, settings, steps))
@@ -70,7 +70,7 @@ def frame_by_frame(unet: Any, steps: int, frames: int, side: int, updated: int =
 
     from vivid_core.diffusion.ddim import NoiseSchedule, Times
 
-    start, texts = clip_and_texts(frames, side)
+    start, texts = clip_and_texts(frames, side, unet.device)
     naive = Naive(updated=updated)
     with torch.no_grad():
         return naive.run(unet, asking(unet), Times.make(NoiseSchedule(), steps), start, texts), naive

@@ -7,6 +7,13 @@ from typing import Any
 from .timing import paired
 
 GOAL = 1.03
+ABOUT = {
+    "measures": "a CogVideoX step loaded by ComfyUI and called through the bridge",
+    "peer": "the bare module, called as a script would",
+    "instead": "a pack that moves its modules itself, beside ComfyUI's memory",
+    "goal": "at most 1.03x the time",
+    "not_on_cuda": "its tests run there; the share of the bridge is largest where a step is short, on the CPU's size",
+}
 
 
 def run(full: bool) -> dict[str, Any]:

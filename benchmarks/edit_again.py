@@ -8,6 +8,13 @@ from .timing import Paired, paired
 
 GOALS = {"pix2video": 0.70, "appearance": 0.75}
 FRAMES, SIDE, STEPS = 8, 64, 10
+ABOUT = {
+    "measures": "a second prompt on one inversion: Pix2Video, and UniEdit appearance beside it",
+    "peer": "the first run, which inverts the clip",
+    "instead": "no ComfyUI pack has Pix2Video or UniEdit; the papers' scripts invert again",
+    "goal": "at most 0.7x the time; 0.75x for UniEdit",
+    "not_on_cuda": "the share of the inversion in the work is the same there",
+}
 
 
 def run(full: bool) -> dict[str, Any]:
@@ -27,6 +34,7 @@ def run(full: bool) -> dict[str, Any]:
             "interval": [round(end, 3) for end in clip.interval],
             "goal": GOALS["appearance"],
         },
+        "also": "UniEdit appearance: {:.3g}x [{:.3g}, {:.3g}]".format(clip.ratio, *clip.interval),
         "met": frames.ratio <= GOALS["pix2video"] and clip.ratio <= GOALS["appearance"],
         "unit": "x",
         "what": f"seconds of a second edit by Pix2Video over those of the first, which inverts the clip (without its "

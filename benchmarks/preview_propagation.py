@@ -55,6 +55,14 @@ baseline()
 result, blend = plain(frames, mask)
 done(result, blend)
 """
+ABOUT = {
+    "measures": "memory beyond input and output of two keyframes carried over 48 frames of 720p",
+    "peer": "the same with maps and carried keyframes of the whole clip",
+    "instead": "RAFT in ComfyUI's core with warps of the whole clip",
+    "goal": "at most 1 GB",
+    "timed": False,
+    "not_on_cuda": "host memory: a GPU would only take the part of the model out of it",
+}
 
 
 def run(full: bool) -> dict[str, Any]:

@@ -7,6 +7,13 @@ from typing import Any
 GOAL = 0.35
 FRAMES, SIDE, MODEL = 100, 128, "tiny"
 CLICKED, MORE = (0, 20, 40, 60), 80
+ABOUT = {
+    "measures": "a correction at 80 % of a clip of 100 frames, from stored memory (SAM 2.1)",
+    "peer": "a run of everything",
+    "instead": "a SAM 2 node, which tracks the whole clip again",
+    "goal": "at most 0.35x the time",
+    "not_on_cuda": "a ratio of frames, the same on every device",
+}
 
 
 def run(full: bool) -> dict[str, Any]:
@@ -26,10 +33,11 @@ def run(full: bool) -> dict[str, Any]:
     def everything() -> Any:
         return track(*before, click)
 
-    kept = (ours().packed[:, : CLICKED[-1] + 1] == earlier.packed[:, : CLICKED[-1] + 1]).all()
-    if not bool(kept) or bool((ours().scores == earlier.scores).all()):
+    again = ours()
+    kept = (again.packed[:, : CLICKED[-1] + 1] == earlier.packed[:, : CLICKED[-1] + 1]).all()
+    if not bool(kept) or bool((again.scores == earlier.scores).all()):
         raise RuntimeError("No fair comparison: the re-track did not keep what it must, or changed nothing.")
-    timed = paired(ours, everything, 9 if full else 3)
+    timed = paired(ours, everything, 9 if full else 3, warm=True)
     low, high = timed.interval
     return {
         "name": "retrack_one_click",

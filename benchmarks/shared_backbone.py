@@ -29,6 +29,14 @@ editors = [editor({path!r}, seed) for seed in range({count})]
 use(*editors)
 done()
 """
+ABOUT = {
+    "measures": "memory of two editors with LoRAs of their own on one file",
+    "peer": "one editor on that file",
+    "instead": "two loaders, which hold the file twice",
+    "goal": "at most 1.05x",
+    "timed": False,
+    "not_on_cuda": "host memory: a GPU would only take the part of the model out of it",
+}
 
 
 def run(full: bool) -> dict[str, Any]:

@@ -44,6 +44,14 @@ baseline()
 result = plain(original, edited, mask)
 done(result)
 """
+ABOUT = {
+    "measures": "memory beyond input and output of Stitch Back, 48 frames of 720p",
+    "peer": "the same with tensors of the whole clip",
+    "instead": "Inpaint Crop and Stitch, which holds the clip and matches no colours",
+    "goal": "at most 1 GB",
+    "timed": False,
+    "not_on_cuda": "host memory: a GPU would only take the part of the model out of it",
+}
 
 
 def run(full: bool) -> dict[str, Any]:

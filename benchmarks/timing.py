@@ -46,14 +46,17 @@ def paired(
     peer: Callable[[], object],
     pairs: int,
     clock: Callable[[], float] = time.perf_counter,
+    warm: bool = False,
 ) -> Paired:
-    """Time `ours` and `peer` in interleaved pairs, after one call of each that does not count.
+    """Time `ours` and `peer` in interleaved pairs, after one call of each that does not count; not where both are
+    `warm`, since their results were compared before.
 
     Who goes first alternates, so that a machine that slows down or speeds up favours neither.
     """
     if pairs < 1:
         raise ValueError(f"Got {pairs} pairs to time, but at least 1 is needed.")
-    ours(), peer()
+    if not warm:
+        ours(), peer()
     times = np.empty((pairs, 2))
     for pair in range(pairs):
         for which in (0, 1) if pair % 2 == 0 else (1, 0):
@@ -64,6 +67,19 @@ def paired(
     ratios = times[:, 0] / times[:, 1]
     ours_s, peer_s = (float(median) for median in np.median(times, 0))
     return Paired(ours_s, peer_s, float(np.median(ratios)), median_interval(ratios))
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Seconds, once all that was given to a device is done."""
+    if device == "cpu":
+        return time.perf_counter
+    import torch
+
+    def after_all() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return after_all
 
 
 def median_interval(values: Any, seed: int = 0) -> tuple[float, float]:
@@ -114,6 +130,7 @@ def memory_growth(
         "peer": peer,
         "ratio": round(float(np.median(ratios)), 3),
         "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "also": f"{ours * unit / 1e6:.3g} MB over {peer * unit / 1e6:.3g} MB",
         "goal": goal,
         "met": max(ratios) <= goal,
         "unit": "x",

@@ -15,9 +15,11 @@ from torch import Tensor
 from vivid_core.editors.engine import embedded_engine
 from vivid_core.models import embedded
 from vivid_core.models.embedded_codec import load_codec
-from vivid_core.training.claims import ablations, lines, sheets, statistics
+from vivid_core.training.claims import ablations, lines, sheets, statistics, suite
 from vivid_core.training.claims.__main__ import main
+from vivid_core.training.claims.answers import answers_of, drift, over_seeds
 from vivid_core.training.claims.edits import DIRECT, ORACLE_KEY, OWN_KEY, Attempt, Editor
+from vivid_core.training.claims.line import Line, corrected
 from vivid_core.training.measures import references
 from vivid_core.training.tasks import Recipe, plan_step
 from vivid_core.training.world.trials import trial
@@ -38,8 +40,8 @@ def attempt(task: str, number: int, answer: str | Tensor, way: str = DIRECT, fra
     return Attempt(one, way, answer, key, truth, beside)
 
 
-def attempts(task: str, answer: str, count: int = 6, way: str = DIRECT) -> list[Attempt]:
-    return [attempt(task, number, answer, way) for number in range(count)]
+def answers(task: str, answer: str, count: int = 6, way: str = DIRECT) -> list[dict[str, float]]:
+    return [answers_of(attempt(task, number, answer, way)) for number in range(count)]
 
 
 # ------------------------------------------------------------------------------------------------------ statistics
@@ -87,12 +89,16 @@ def test_pairs_without_a_meaning_are_left_out() -> None:
 
 @pytest.mark.parametrize("task", ["modify", "add"])
 def test_the_truth_holds_every_goal_and_beats_the_trivial_answers(task: str) -> None:
-    for claim in lines.entity_claims(task, attempts(task, "truth"), task):
+    for claim in lines.entity_claims(task, answers(task, "truth"), task):
         assert claim.holds and claim.measured > 0.99 and 5 <= claim.n <= 6  # one square fills its box
-        assert claim.limit is not None and claim.limit <= 1
-        assert claim.p is not None and claim.p <= 2 / 64
-        assert set(claim.trivial) == {"nothing done", "mean fill", "whole mask", "static copy"}
-        assert claim.against in claim.trivial
+        assert claim.means[LIMIT] <= 1 and claim.p <= 2 / 64
+        trivial = {"nothing done", "mean fill", "whole mask", "static copy"}
+        assert set(claim.means) == {"the model", LIMIT, *trivial}
+        against = claim.of.removeprefix("the model over ")
+        assert against in trivial
+        assert claim.interval[0] <= claim.effect <= claim.interval[1]
+        if claim.n == 6:
+            assert claim.effect == pytest.approx(claim.measured - claim.means[against])
 
 
 @pytest.mark.parametrize(
@@ -105,26 +111,36 @@ def test_the_truth_holds_every_goal_and_beats_the_trivial_answers(task: str) -> 
     ],
 )
 def test_trivial_answers_miss_what_they_do_not_do(answer: str, holds: list[bool | None]) -> None:
-    found = [claim.holds for claim in lines.entity_claims("modify", attempts("modify", answer), "modify")]
+    found = [claim.holds for claim in lines.entity_claims("modify", answers("modify", answer), "modify")]
     assert [value if wanted is not None else None for value, wanted in zip(found, holds)] == holds
 
 
 def test_a_deletion_is_good_at_the_codecs_limit_and_not_by_mean_fill() -> None:
-    assert lines.deletion_claim(attempts("delete", LIMIT), "delete").holds
-    mean = lines.deletion_claim(attempts("delete", "mean fill"), "delete")
-    assert not mean.holds and mean.against == "mean fill" and mean.p == 1
+    assert lines.deletion_claim(answers("delete", LIMIT), "delete").holds
+    mean = lines.deletion_claim(answers("delete", "mean fill"), "delete")
+    assert not mean.holds and mean.of == "the model over mean fill" and mean.p == 1 and mean.effect == 0
 
 
 def test_a_keyframe_and_the_background_are_exact_or_the_line_says_by_how_much() -> None:
     good = [attempt("modify", number, "truth", ORACLE_KEY) for number in range(3)]
-    assert [claim.holds for claim in lines.exactness_claims(good)] == [True, True]
+    assert [claim.holds for claim in lines.exactness_claims([*map(answers_of, good)])] == [True, True]
     edited = good[0].edited_fhwc.clone()
     outside = (good[0].truth.edit_mask_fhw[4] < 0.5).nonzero()[0]
     edited[4, outside[0], outside[1], 1] += 0.25
     edited[0, 24, 24, 0] -= 0.125 if edited[0, 24, 24, 0] > 0.5 else -0.125
-    keyframe, background = lines.exactness_claims([replace(good[0], edited_fhwc=edited), *good[1:]])
-    assert not keyframe.holds and keyframe.measured == pytest.approx(0.125)
-    assert not background.holds and background.measured == pytest.approx(0.25)
+    changed = [answers_of(one) for one in (replace(good[0], edited_fhwc=edited), *good[1:])]
+    keyframe, background = lines.exactness_claims([*changed, *answers("add", "truth", 1)])
+    assert not keyframe.holds and keyframe.measured == pytest.approx(0.125) and keyframe.n == 3
+    assert not background.holds and background.measured == pytest.approx(0.25) and background.n == 4
+
+
+def test_of_several_seeds_the_mean_counts_and_of_what_must_be_exact_the_largest() -> None:
+    first, second = answers_of(attempt("add", 1, LIMIT)), answers_of(attempt("add", 1, "mean fill"))
+    together = over_seeds([first, {**second, "outside: largest difference": 0.5}])
+    assert together["own: psnr"] == pytest.approx((first["own: psnr"] + second["own: psnr"]) / 2)
+    assert together["outside: largest difference"] == 0.5
+    assert np.isnan(together["keyframe: largest difference"]), "there was no keyframe"
+    assert over_seeds([first]).keys() == first.keys()
 
 
 def test_a_given_keyframe_is_not_judged() -> None:
@@ -135,34 +151,42 @@ def test_a_given_keyframe_is_not_judged() -> None:
     assert one.own.iou < attempt("add", 1, "static copy").own.iou
 
 
+def par(keyed: list[dict[str, float]], direct: list[dict[str, float]]) -> list[Line]:
+    return corrected(lines.par_claims(keyed, direct))
+
+
 def test_par_holds_for_equals_and_not_for_one_who_is_worse() -> None:
-    good, bad = attempts("modify", LIMIT, 8), attempts("modify", "static copy", 8)
-    keyed = [replace(one, way=ORACLE_KEY, key_hwc=one.truth.oracle_fhwc[0]) for one in good]
-    same = lines.par_claims(keyed, good)
+    good, bad = answers("modify", LIMIT, 8), answers("modify", "static copy", 8)
+    same = par(answers("modify", LIMIT, 8, ORACLE_KEY), good)
     assert [claim.holds for claim in same] == [True, True] and same[0].measured == 0
-    worse = lines.par_claims([replace(one, key_hwc=one.truth.oracle_fhwc[0]) for one in bad], good)[0]
+    worse = par(bad, good)[0]
     assert not worse.holds and worse.measured < 0 and worse.more["p_worse"] < 0.05
 
 
 def test_drift_is_the_change_of_the_objects_colour_between_first_and_last_window() -> None:
     one = attempt("modify", 0, "truth", ORACLE_KEY, frames=17)
-    assert lines.drift(one, one.edited_fhwc, 9) == 0
+    assert drift(one, one.edited_fhwc, 9) == 0
     shifted = one.edited_fhwc.clone()
     shifted[9:, ..., 2] += 5 / 255
-    assert lines.drift(one, shifted, 9) == pytest.approx(5, abs=1e-3)
-    assert lines.drift(one, one.edited_fhwc + 5 / 255, 9) == pytest.approx(0, abs=1e-3), "a steady shift is no drift"
+    assert drift(one, shifted, 9) == pytest.approx(5, abs=1e-3)
+    assert drift(one, one.edited_fhwc + 5 / 255, 9) == pytest.approx(0, abs=1e-3), "a steady shift is no drift"
     slipped = one.edited_fhwc.roll(1, dims=2)
-    assert lines.drift(one, slipped, 9) == 0
-    claim = lines.drift_claim([replace(one, edited_fhwc=shifted)], [one], 9, "chain")
-    assert claim.more["without_colour_match"] == 0 and claim.more["p_match_lowers"] == 1
-    assert not claim.holds and claim.more["windows"] == 2 and claim.more["iou_first_window"] > 0.99
+    assert drift(one, slipped, 9) == 0
+    moved, still = answers_of(replace(one, edited_fhwc=shifted), 9), answers_of(one, 9)
+    claim = lines.drift_claim([moved], [still], "chain")
+    assert claim.means["without colour match"] == 0 and claim.more["p_match_lowers"] == 1
+    assert not claim.holds and claim.effect == pytest.approx(-2, abs=1e-3) and claim.p == 1
+    assert claim.more["iou_first_window"] > 0.99
+    assert lines.drift_claim([still], [moved], "chain").holds
 
 
 def test_a_line_is_json_with_the_promised_keys_and_without_nan() -> None:
-    claim = lines.entity_claims("kive", attempts("add", "nothing done", 2, ORACLE_KEY), "KIVE")[0]
-    line = json.loads(replace(claim, limit=float("nan")).json())
-    assert {"claim", "paper", "measured", "holds", "n", "p", "limit", "trivial"} <= set(line)
-    assert line["limit"] is None and line["holds"] is False and line["trivial"]["static copy"] >= 0
+    claim = lines.entity_claims("kive", answers("add", "nothing done", 2, ORACLE_KEY), "KIVE")[0]
+    line = json.loads(replace(claim, measured=float("nan")).json())
+    promised = {"claim", "paper", "expected", "measured", "holds", "n", "effect", "interval", "p", "p_holm", "means"}
+    assert promised <= set(line)
+    assert line["measured"] is None and line["p_holm"] is None and line["holds"] is False
+    assert line["means"]["static copy"] >= 0
 
 
 # ---------------------------------------------------------------------------------------------------------- sheets
@@ -199,23 +223,49 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_command_prints_every_claim_and_draws_sheets(
-    random_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+FEW = ["--trials", "1", "--steps", "1"]
+
+
+def test_the_command_prints_every_claim_draws_sheets_and_goes_on_where_it_stopped(
+    random_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["--model", str(random_model), "--quick", "--sheets", str(tmp_path / "sheets")]) == 0
-    told = {line["claim"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    store = tmp_path / "answers.jsonl"
+    command = ["--model", str(random_model), *FEW, "--only", "vivid", "--store", str(store)]
+    made, edit = [], Editor.attempt
+
+    def counted(*given: object) -> Attempt:
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        made.append(given)
+        return edit(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Editor, "attempt", counted)
+    stop = 5
+    with pytest.raises(KeyboardInterrupt):
+        main(command)
+    stop = -1
+    assert main([*command, "--sheets", str(tmp_path / "sheets")]) == 0
+    printed, kept = capsys.readouterr().out, store.read_bytes()
+    edits = sum(len(asked.trials) for asked in suite.all_asked(9, 1))
+    assert len(made) == 2 * edits, "each edit once, and once more for its sheet"
+    assert main([*command, "--store", str(tmp_path / "other.jsonl")]) == 0
+    assert capsys.readouterr().out == printed, "an unbroken run says the same"
+    assert store.read_bytes() == kept and kept.count(b"\n") == edits
+    told = {line["claim"]: line for line in map(json.loads, printed.splitlines())}
     for part in ("modify, seen", "modify, unseen", "add, seen", "add, unseen"):
         assert {f"{part} pairs: IoU with the truth", f"{part} pairs: colour on the object"} <= set(told)
     assert not told["modify, seen pairs: IoU with the truth"]["holds"], "random weights can't hold this"
     assert told["keyframe: largest difference"]["holds"], "but no weights can break this"
     assert told["outside the mask: largest difference"]["holds"]
     assert {"delete: PSNR in the mask", "KIVE against direct editing: IoU"} <= set(told)
-    assert told["chain of 4 windows: colour drift"]["n"] == 4
-    assert len(list((tmp_path / "sheets").glob("*.png"))) == 8
+    assert told["chain of 4 windows: colour drift"]["n"] == 2
+    assert len(list((tmp_path / "sheets").glob("*.png"))) == 9
 
 
 def test_a_missing_model_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--model", str(tmp_path / "none.safetensors")]) == 2
+    store = ["--store", str(tmp_path / "answers.jsonl")]
+    assert main(["--model", str(tmp_path / "none.safetensors"), *store]) == 2
+    assert main(["--trials", "0", *store]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -251,7 +301,8 @@ def test_an_ablation_holds_only_in_the_papers_direction() -> None:
     full = [better[question.more_is_better] for question in ablations.QUESTIONS]
     other = [better[not question.more_is_better] for question in ablations.QUESTIONS]
     arms = dict.fromkeys(ablations.ARMS, other)
-    assert all(line["holds"] and line["p"] < 0.05 for line in ablations.compared({**arms, ablations.FULL: full}))
+    held = ablations.compared({**arms, ablations.FULL: full})
+    assert all(line["holds"] and line["p"] < 0.05 and line["effect"] == pytest.approx(0.8) for line in held)
     turned = ablations.compared({**dict.fromkeys(ablations.ARMS, full), ablations.FULL: other})
     assert not any(line["holds"] for line in turned) and {line["n_train"] for line in turned} == {1}
 
@@ -274,6 +325,10 @@ def test_the_ablations_train_judge_and_write_their_results(tmp_path: Path, capsy
     assert ablations.main([str(tmp_path / "arms"), *few, "--results", str(results)]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert printed == json.loads(results.read_text())["lines"] and len(printed) == len(ablations.QUESTIONS)
-    assert all(line["n"] == 2 for line in printed)
+    assert all(line["n"] == 2 and len(line["interval"]) == 2 for line in printed)
+    claims, about = ablations.kept(results)
+    assert [claim.claim for claim in claims] == [line["claim"] for line in printed]
+    assert [claim.effect for claim in claims] == [line["effect"] for line in printed]
+    assert about["train_steps"] == 1 and about["commit"] and ablations.kept(tmp_path / "none.json") == ([], {})
     assert ablations.main([str(tmp_path / "arms"), *few, "--results", str(results)]) == 0, "a second call goes on"
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == printed

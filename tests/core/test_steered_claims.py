@@ -1,4 +1,4 @@
-"""The claims about steered models: their statistics, their lines, and the store of finished trials."""
+"""The claims about steered models: their statistics, their lines, and runs that are stopped and go on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vivid_core.training.claims import steered
+from vivid_core.training.claims import steered, steered_lines
+from vivid_core.training.claims.forms import QUICK
+from vivid_core.training.claims.line import Line, corrected
 from vivid_core.training.claims.statistics import holm, interval
 from vivid_core.training.claims.steered_arms import APPEARANCE, EXPERIMENTS, FRAMES, IN_TURN, MOTION
 from vivid_core.training.claims.steered_claims import CLAIMS, STRUCTURE, Part, above, slope
-from vivid_core.training.claims.steered_lines import told
-from vivid_core.training.claims.steered_store import AnswerStore, Key
+from vivid_core.training.claims.store import AnswerStore
 
 NAMES = [claim.name for claim in CLAIMS]
 MEASURES = ("background", "forward", "shape", "prompted", "kept", "away", "colour_error", "flicker", "fade", "warp")
@@ -96,6 +96,10 @@ def solved(parts: Sequence[Part]) -> dict[tuple[str, str], float]:
     return dict(zip(keys, np.linalg.lstsq(matrix, np.full(len(parts), 5.0), rcond=None)[0])) if parts else {}
 
 
+def told(trials: Any, missing: Any) -> list[Line]:
+    return corrected(steered_lines.told(trials, missing))
+
+
 def test_every_claim_holds_where_everything_is_as_claimed() -> None:
     lines = told(as_claimed(), {})
     assert [line.claim for line in lines] == [*NAMES, "P5 all frames at once"]
@@ -111,7 +115,7 @@ def test_no_claim_holds_where_everything_is_the_opposite() -> None:
 
 
 def test_few_trials_prove_nothing_for_so_many_claims() -> None:
-    few, enough = (told(as_claimed(count, noise=0), {}) for count in (4, steered.QUICK.trials))
+    few, enough = (told(as_claimed(count, noise=0), {}) for count in (4, QUICK.sd_trials))
     assert not any(line.holds for line in few[:-1]) and all(line.measured > 4 for line in few[:-1])
     assert all(line.holds for line in enough), "the quick form is able to say that all claims hold"
 
@@ -123,7 +127,7 @@ def test_a_claim_of_several_parts_needs_each_of_them() -> None:
         trial["without content"]["background"] = trial["all rules"]["background"] - 5
     lines = {line.claim: line for line in told(answers, {})}
     turned = lines["U2 motion injection"]
-    parts = list(turned.parts.values())
+    parts = list(turned.more["parts"].values())
     assert parts[0]["p"] < 0.001 and parts[1]["p"] > 0.9
     assert not turned.holds and turned.p == parts[1]["p"]
     assert lines["U1 content preservation"].holds
@@ -146,7 +150,7 @@ def test_what_can_not_be_judged_says_why_and_leaves_the_others_alone() -> None:
     for line in lines:
         said = json.loads(line.json())
         if line.claim.startswith("P"):
-            assert said["holds"] is None and said["why"] == "There is no depth." and said["n"] == 0
+            assert said["holds"] is None and said["why"] == "not run: There is no depth." and said["n"] == 0
             assert said["measured"] is None
         else:
             assert said["holds"] is True and "why" not in said
@@ -156,7 +160,7 @@ def test_what_can_not_be_judged_says_why_and_leaves_the_others_alone() -> None:
 def test_a_line_is_json_with_what_a_reader_needs_and_shows_small_numbers() -> None:
     for line in told(as_claimed(), {}):
         said = json.loads(line.json())
-        assert {"claim", "paper", "expected", "measured", "interval", "holds", "n", "p", "p_holm"} <= set(said)
+        assert {"claim", "paper", "expected", "effect", "interval", "holds", "n", "p", "p_holm"} <= set(said)
         assert "UniEdit" in said["paper"] if said["claim"].startswith("U") else "Pix2Video" in said["paper"]
     assert said["claim"].startswith("P5") and said["measured"] == 1e-13
 
@@ -203,37 +207,6 @@ def test_a_run_that_was_killed_between_trials_goes_on_and_says_what_an_unbroken_
         assert again.asked == whole.asked - until
         third = Toy(until=0)
         assert lines_of(third, AnswerStore(path)) == wanted
-
-
-def test_half_a_line_is_cut_off_and_asked_again(tmp_path: Path) -> None:
-    path, key = tmp_path / "answers.jsonl", Key("m", "motion", "all rules", "motion/0", "s")
-    store = AnswerStore(path)
-    store.add(key, {"shape": 0.1 + 0.2, "away": math.nan})
-    store.add(replace(key, trial="motion/1"), {"shape": 1.0})
-    for end in range(1, 20):
-        path.write_bytes(path.read_bytes()[:-end])
-        found = AnswerStore(path)
-        assert len(found) == 1 and found.get(replace(key, trial="motion/1")) is None
-        answers = found.get(key)
-        assert answers is not None and answers["shape"] == 0.1 + 0.2 and math.isnan(answers["away"])
-        found.add(replace(key, trial="motion/1"), {"shape": 1.0})
-        assert len(AnswerStore(path)) == 2
-
-
-@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"model": "m", "answers": {}}', '{"answers": 3}'])
-def test_a_file_of_something_else_is_refused_and_kept(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "answers.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(ValueError, match=r"line 1 of .*answers\.jsonl"):
-        AnswerStore(path)
-    assert path.read_text() == line + "\n"
-
-
-@pytest.mark.parametrize("field", ["model", "experiment", "arm", "trial", "settings"])
-def test_answers_of_another_model_or_setting_are_not_taken(field: str) -> None:
-    store, key = AnswerStore(), Key("m", "motion", "all rules", "motion/0", "s")
-    store.add(key, {"shape": 1.0})
-    assert store.get(key) == {"shape": 1.0} and store.get(replace(key, **{field: "other"})) is None
 
 
 def test_another_model_is_asked_everything_again(tmp_path: Path) -> None:

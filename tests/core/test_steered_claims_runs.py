@@ -17,7 +17,8 @@ from vivid_core.editors.inverted import InversionPlan, invert_clip
 from vivid_core.editors.pix2video import Pix2VideoSettings, pix2video
 from vivid_core.models import embedded_sd
 from vivid_core.runtime import Runtime
-from vivid_core.training.claims import steered, steered_in_turn, steered_looks
+from vivid_core.training.claims import steered_in_turn, steered_looks
+from vivid_core.training.claims.__main__ import main
 from vivid_core.training.claims.steered_arms import EXPERIMENTS, LOOKS, Subject, from_random_noise
 from vivid_core.training.claims.steered_claims import CLAIMS
 from vivid_core.training.claims.steered_trials import turned_recolouring
@@ -66,8 +67,19 @@ def test_all_claims_run_end_to_end_on_a_tiny_model(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "answers.jsonl"
-    command = ["--model", str(files["whole"]), "--trials", "1", "--steps", "1", "--store", str(store)]
-    assert steered.main(command) == 0
+    command = [
+        "--only",
+        "steering",
+        "--sd",
+        str(files["whole"]),
+        "--trials",
+        "1",
+        "--steps",
+        "1",
+        "--store",
+        str(store),
+    ]
+    assert main(command) == 0
     printed = capsys.readouterr().out
     said = [json.loads(line) for line in printed.splitlines()]
     assert [one["claim"] for one in said] == [*NAMES, "P5 all frames at once"]
@@ -76,14 +88,16 @@ def test_all_claims_run_end_to_end_on_a_tiny_model(
     assert said[-1]["holds"] is True and said[-1]["measured"] <= 1e-10
     assert not any(one["holds"] for one in said[:-1]), "one trial proves nothing"
     assert len(store.read_text().splitlines()) == sum(len(about.arms) for about in EXPERIMENTS.values())
-    assert steered.main(command) == 0
-    assert capsys.readouterr().out == printed
+    kept = store.read_bytes()
+    assert main(command) == 0
+    assert capsys.readouterr().out == printed and store.read_bytes() == kept
 
 
 def test_a_model_of_images_alone_is_no_failure_and_its_lines_say_what_is_missing(
-    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert steered.main(["--model", str(files["images"]), "--trials", "1", "--steps", "1"]) == 0
+    command = ["--only", "steering", "--sd", str(files["images"]), "--trials", "1", "--steps", "1"]
+    assert main([*command, "--store", str(tmp_path / "answers.jsonl")]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(said) == len(CLAIMS) + 1 and all(one["holds"] is None for one in said)
     assert all(("motion" if one["claim"].startswith("U") else "depth") in one["why"] for one in said)
@@ -92,8 +106,22 @@ def test_a_model_of_images_alone_is_no_failure_and_its_lines_say_what_is_missing
 def test_a_file_that_is_no_model_is_one_sentence_and_no_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert steered.main(["--model", str(tmp_path / "nothing.safetensors")]) == 2
+    command = ["--only", "steering", "--sd", str(tmp_path / "nothing.safetensors")]
+    assert main([*command, "--store", str(tmp_path / "answers.jsonl")]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_without_the_packs_model_every_claim_is_listed_as_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(embedded_sd, "WEIGHTS", tmp_path / "embedded_sd.safetensors")
+    page = tmp_path / "claims.md"
+    command = ["--only", "steering", "--store", str(tmp_path / "answers.jsonl"), "--document", str(page)]
+    assert main(command) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["claim"] for one in said] == [*NAMES, "P5 all frames at once"]
+    assert all(one["holds"] is None and one["why"] == "not run: no model" for one in said)
+    assert "13 claims: 0 hold, 0 don't, 13 not run." in page.read_text()
 
 
 @pytest.mark.parametrize("order", ["outward", "reverse"])

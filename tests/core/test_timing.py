@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def test_pairs_are_interleaved_and_their_ratio_is_ours_over_peer() -> None:
     assert clock.log == "op" + "op" + "po" + "op" + "po"
     assert result == (2.0, 8.0, 0.25, (0.25, 0.25))
     assert result.times_faster == (4.0, (4.0, 4.0))
+    timing.paired(clock.worker("a", 1.0), clock.worker("b", 1.0), 1, clock=lambda: clock.now, warm=True)
+    assert clock.log == "op" + "op" + "po" + "op" + "po" + "ab", "what was called before isn't called once more"
     with pytest.raises(ValueError, match="0 pairs"):
         timing.paired(clock.worker("o", 1), clock.worker("p", 1), 0)
 
@@ -107,6 +110,9 @@ def test_code_that_fails_or_does_not_report_is_an_error(code: str, hint: str) ->
 
 
 GOOD = """
+ABOUT = {"measures": "a", "peer": "b", "instead": "c", "goal": "at most 1x", "not_on_cuda": "d"}
+
+
 def run(full):
     from vivid_core import runtime
     from . import timing
@@ -122,12 +128,14 @@ def bench(tmp_path: Path) -> Path:
     for name in (
         "benchmarks/__init__.py",
         "benchmarks/__main__.py",
+        "benchmarks/_about.py",
+        "benchmarks/_document.py",
         "benchmarks/timing.py",
+        "vivid_core/origin.py",
         "tests/harness/packages.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
-    (tmp_path / "vivid_core").mkdir()
     (tmp_path / "vivid_core/__init__.py").touch()
     (tmp_path / "vivid_core/runtime.py").touch()
     (tmp_path / "benchmarks/good.py").write_text(GOOD)
@@ -148,8 +156,9 @@ def test_each_benchmark_prints_one_line_of_json(bench: Path, command: tuple[str,
 
 
 def test_a_benchmark_that_fails_does_not_stop_the_others_but_shows_in_the_exit_status(bench: Path) -> None:
-    (bench / "benchmarks/bad.py").write_text("def run(full):\n    raise KeyError('lost')\n")
-    (bench / "benchmarks/short.py").write_text("def run(full):\n    return {'name': 'short'}\n")
+    about = GOOD.split("def run")[0]
+    (bench / "benchmarks/bad.py").write_text(f"{about}def run(full):\n    raise KeyError('lost')\n")
+    (bench / "benchmarks/short.py").write_text(f"{about}def run(full):\n    return {{'name': 'short'}}\n")
     result = run_bench(bench, "benchmarks")
     lines = {line["name"]: line for line in map(json.loads, result.stdout.splitlines())}
     assert result.returncode == 1
@@ -157,7 +166,42 @@ def test_a_benchmark_that_fails_does_not_stop_the_others_but_shows_in_the_exit_s
     assert "lost" in result.stderr and "lacks ours" in result.stderr
 
 
+def test_those_without_a_clock_run_last_and_side_by_side_in_one_thread_each(bench: Path) -> None:
+    wait = "    import os, pathlib, time\n    pathlib.Path('NAME.seen').touch()\n"
+    wait += "    while not pathlib.Path('OTHER.seen').exists():\n        time.sleep(0.01)\n"
+    threads = '"what": os.environ["OMP_NUM_THREADS"]'
+    for name, other in (("left", "right"), ("right", "left")):
+        code = GOOD.replace('"good"', f'"{name}"').replace('"not_on_cuda"', '"timed": False, "not_on_cuda"')
+        code = code.replace('    print("noise")\n', wait.replace("NAME", name).replace("OTHER", other))
+        (bench / f"benchmarks/{name}.py").write_text(re.sub(r'"what": f".*"', threads, code))
+    result = run_bench(bench, "benchmarks", OMP_NUM_THREADS="3")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0, result.stderr
+    assert lines[0]["name"] == "good" and {line["name"] for line in lines[1:]} == {"left", "right"}
+    assert [line["what"] for line in lines[1:]] == ["1", "1"]
+
+
 def test_benchmarks_can_be_chosen_by_name(bench: Path) -> None:
     assert len(run_bench(bench, "benchmarks", "good").stdout.splitlines()) == 1
     wrong = run_bench(bench, "benchmarks", "goood")
     assert wrong.returncode == 2 and "there are: good" in wrong.stderr
+
+
+def test_results_are_kept_and_a_run_of_one_leaves_the_other_rows_as_they_were(bench: Path) -> None:
+    (bench / "benchmarks/other.py").write_text(GOOD.replace('"good"', '"other"'))
+    assert run_bench(bench, "benchmarks").returncode == 0
+    kept = json.loads((bench / "docs/benchmarks.json").read_text())["cpu"]
+    assert set(kept) == {"good", "other"} and kept["good"]["what"] == "False" and kept["good"]["seconds"] >= 0
+    assert {kept["good"][name] for name in ("commit", "form")} == {"unknown", "quick"}
+    assert run_bench(bench, "benchmarks", "good", BENCH="full").returncode == 0
+    again = json.loads((bench / "docs/benchmarks.json").read_text())["cpu"]
+    assert again["other"] == kept["other"] and again["good"]["form"] == "full"
+    rows = [line for line in (bench / "docs/benchmarks.md").read_text().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["good", "other"] and sum("form" in row for row in rows) == 1
+    before = (bench / "docs/benchmarks.json").read_bytes()
+    assert run_bench(bench, "benchmarks", "good", "--unrecorded").returncode == 0
+    assert (bench / "docs/benchmarks.json").read_bytes() == before
+    page = (bench / "docs/benchmarks.md").read_text()
+    (bench / "docs/benchmarks.md").write_text("by hand")
+    assert run_bench(bench, "benchmarks", "--page").returncode == 0
+    assert (bench / "docs/benchmarks.md").read_text() == page

@@ -132,13 +132,16 @@ def test_every_sentence_in_the_troubleshooting_is_one_that_the_pack_says() -> No
         assert any(sentence.strip(f"{PLACEHOLDER} ") in text for text in texts), sentence
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "MEASURED.md", "CHANGELOG.md"])
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(ROOT).as_posix() for path in PAGES))
 def test_links_between_the_pages_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text()):
         if re.match(r"https?:|mailto:", target):
             continue
         file, _, part = target.replace("%20", " ").partition("#")
-        page = ROOT / (file or name)
+        page = (ROOT / name).parent / file if file else ROOT / name
         assert page.exists(), target
         if part:
             titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)

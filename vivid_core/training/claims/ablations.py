@@ -23,6 +23,7 @@ from torch.nn.functional import max_pool2d
 from ...editors.engine import embedded_engine
 from ...models import embedded
 from ...models.embedded_codec import load_codec
+from ...origin import commit, today
 from ..measures import RIM, Truth, painted
 from ..settings import TrainSettings
 from ..tasks import Recipe
@@ -31,7 +32,8 @@ from ..world.samples import world_sample
 from ..world.trials import trials
 from ..world.words import vocabulary
 from .edits import DIRECT, ORACLE_KEY, Attempt, Editor
-from .statistics import paired, sign_flip_p
+from .line import SURE, Line, mean
+from .statistics import interval, paired, sign_flip_p
 
 FULL = "full recipe"
 NO_MASKS, VIDEO_ONLY, NO_KEYS = "exact masks only", "video only", "no keyframes"
@@ -46,7 +48,6 @@ TASKS = ("modify", "add")
 TRIALS, SEEDS = 16, 4  # of each task, and of the noise for each trial
 MODEL, RESULTS = "embedded_vivid.safetensors", "ablations.json"
 KEPT = Path(__file__).with_name(RESULTS)  # of the last whole run, which takes hours
-SURE = 0.05
 
 log = logging.getLogger("vivid")
 
@@ -70,7 +71,7 @@ def overfilled(attempt: Attempt) -> float:
 
 MASKS_CURE = "mask augmentation cures over-filling and deformed entities (section 5, figure 8)"
 IMAGES_HELP = "images beside videos give better alignment with the text and a better background (section 5, table 5)"
-KEYS_HELP = "keyframes without a hole in half of the videos teach to carry an edit (section 4.3)"
+KEYS_HELP = "keyframes without a hole in half of the videos teach to carry an edit (sections 4.3 and 4.4)"
 QUESTIONS = (
     Question(NO_MASKS, "over-filling", MASKS_CURE, DIRECT, False, overfilled),
     Question(NO_MASKS, "IoU", MASKS_CURE, DIRECT, True, lambda one: one.own.iou),
@@ -105,7 +106,7 @@ def judged(files: Mapping[str, Path], count: int, seeds: int, steps: int | None 
         log.info("Judging: %s", name)
         editors = [Editor(embedded_engine(file), seed, steps) for seed in range(seeds)]
         rows = [[_answers(editor, trial, name) for editor in editors] for trial in chosen]
-        answers[name] = [[_mean([one[at] for one in row]) for row in rows] for at in range(len(QUESTIONS))]
+        answers[name] = [[mean([one[at] for one in row]) for row in rows] for at in range(len(QUESTIONS))]
     return answers
 
 
@@ -120,21 +121,51 @@ def compared(answers: Mapping[str, Sequence[Sequence[float]]]) -> list[dict[str,
         line = {
             "claim": f"{FULL} against {question.arm}: {question.name}",
             "paper": question.paper,
-            "measured": {FULL: round(_mean(ours), 4), question.arm: round(_mean(theirs), 4)},
+            "measured": {FULL: round(mean(ours), 4), question.arm: round(mean(theirs), 4)},
             "holds": p < SURE,
             "n": len(differences),
             "n_train": 1,
+            "effect": round(mean(differences.tolist()), 5),
+            "interval": [round(end, 5) for end in interval(differences)],
             "p": round(p, 5),
         }
         lines.append(line)
     return lines
 
 
-def kept_lines() -> list[str]:
-    """The lines of the last whole run, as JSON; none before there was one."""
-    if not KEPT.exists():
-        return []
-    return [json.dumps(line) for line in json.loads(KEPT.read_text(encoding="utf-8"))["lines"]]
+def kept(file: Path = KEPT) -> tuple[list[Line], dict[str, Any]]:
+    """The claims of the last whole run, and what it says about itself; no claims before there was one.
+
+    Its p are of the run alone, and not corrected for the number of claims yet.
+    """
+    if not file.exists():
+        return [], {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return [_line(one) for one in content["lines"]], content["about"]
+
+
+def _line(told: Mapping[str, Any]) -> Line:
+    """A kept line as a claim."""
+    question = next(one for one in QUESTIONS if told["claim"].endswith(f"against {one.arm}: {one.name}"))
+    means = told["measured"]
+    way = 1 if question.more_is_better else -1
+    effect = told.get("effect", way * (means[FULL] - means[question.arm]))
+    low, high = told.get("interval", (math.nan, math.nan))
+    return Line(
+        told["claim"],
+        f"VIVID: {question.paper}",
+        f"{question.name} is {'higher' if way > 0 else 'lower'} with the {FULL} than with {question.arm}",
+        measured=means[FULL],
+        holds=True,
+        n=told["n"],
+        effect=effect,
+        interval=(low, high),
+        of=f"{FULL}, in the paper's direction",
+        p=told["p"],
+        needs_p=True,
+        means=means,
+        more={"n_train": told["n_train"]},
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = train_arms(given.folder, given.steps, given.batch)
     lines = compared(judged(files, given.trials, given.seeds, given.sampling_steps))
     about = {"train_steps": given.steps, "batch": given.batch, "trials": given.trials, "sampling_seeds": given.seeds}
+    about |= {"date": today(), "commit": commit()}
     results = given.results or given.folder / RESULTS
     results.write_text(json.dumps({"about": about, "lines": lines}, indent=1) + "\n", encoding="utf-8")
     for line in lines:
@@ -178,11 +210,6 @@ def _overfilled(edited_fhwc: Tensor, truth: Truth) -> float:
     near = max_pool2d((truth.weight_fhw > 0).float()[:, None], 2 * RIM + 1, 1, RIM)[:, 0] > 0
     found = painted(edited_fhwc, truth.backdrop_fhwc, truth.colour) & (truth.edit_mask_fhw > 0.5) & ~near
     return float(found.sum()) / max(1.0, float(shape.sum()))
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from ...editors.inverted import InversionPlan, InvertedClip, invert_clip
 from ...editors.pix2video import LAYERS, Pix2VideoSettings, pix2video
 from ...editors.uniedit import EDIT, UniEditSettings, denoised, roles_for, rules_for
 from ...models import embedded_sd
+from ...models.embedded_codec import WEIGHTS as CODEC
 from ...runtime import Runtime
 from . import steered_in_turn, steered_looks
 from .steered_measures import judged
@@ -140,8 +141,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 class Subject:
-    """An embedded Stable Diffusion at the trials, with `steps` of denoising each, at `guidance`. `print` tells its file
-    from others.
+    """An embedded Stable Diffusion at the trials, with `steps` of denoising each, at `guidance`. `print` tells it,
+    with its codec, from others.
 
     Raises ValueError as `open_weights` does when the file is none.
     """
@@ -149,7 +150,7 @@ class Subject:
     def __init__(self, file: str | Path, steps: int, guidance: float = GUIDANCE) -> None:
         self.file, self.steps, self.guidance = Path(file), steps, guidance
         embedded_sd.load(self.file)
-        self.print = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
+        self.print = hashlib.sha256(self.file.read_bytes() + CODEC.read_bytes()).hexdigest()[:16]
         self._backbone = lru_cache(maxsize=1)(lambda kind: embedded_backbone(kind, self.file))
 
     def lacks(self, experiment: str) -> str | None:

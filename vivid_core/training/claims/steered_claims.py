@@ -5,12 +5,12 @@ Frozen before anything was run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .line import mean
 from .steered_arms import (
     ALL,
     ALONE,
@@ -93,28 +93,34 @@ def slope(measure: str, arms: Mapping[str, float], way: int = 1) -> Part:
 
 
 _T1 = tuple(STRUCTURE)
-UNIEDIT, PIX2VIDEO = "UniEdit, section 4.2", "Pix2Video, section 4.1"
+# UniEdit's numbers are those of its arXiv text (2402.13185); Pix2Video's parts are named as its paper (2303.12688) has
+# them.
+UNIEDIT_MOTION, UNIEDIT_APPEARANCE = "UniEdit, section 4.1", "UniEdit, section 4.2"
+INJECTION, UPDATE = "Pix2Video, self-attention feature injection", "Pix2Video, guided latent update"
 SLIGHT_DB = 2.0  # of the background, that a new motion may cost
 SLIGHT_LEVELS = 0.5  # of flicker, that the encoder might save
 
 CLAIMS: tuple[Expectation, ...] = (
     Expectation(
         "U1 content preservation",
-        f"{UNIEDIT} (values of the source in layers from 10 on) and its table of components",
+        f"{UNIEDIT_MOTION} (content preservation: values of the source in layers from 10 on) "
+        "and its table of components",
         "background PSNR is higher with the source's values than without",
         MOTION,
         (above("background", ALL, NO_CONTENT),),
     ),
     Expectation(
         "U2 motion injection",
-        f"{UNIEDIT} (queries and keys over time of the motion reference) and its table of components",
+        f"{UNIEDIT_MOTION} (motion injection: queries and keys over time of the motion reference) "
+        "and its table of components",
         f"the object goes farther the prompted way, and the background loses less than {SLIGHT_DB:g} dB",
         MOTION,
         (above("forward", ALL, NO_INJECTION), above("background", ALL, NO_INJECTION, SLIGHT_DB)),
     ),
     Expectation(
         "U3 structure control",
-        f"{UNIEDIT} (queries and keys of the source in the first t1 steps) and its figure of t1",
+        f"{UNIEDIT_APPEARANCE} (structure control: queries and keys of the source in the first t1 steps) "
+        "and its ranges of t1",
         "with t1 the shape agrees more and more with the source's, and less of it has the prompted colour",
         APPEARANCE,
         (slope("shape", STRUCTURE), slope("prompted", STRUCTURE, -1)),
@@ -123,14 +129,14 @@ CLAIMS: tuple[Expectation, ...] = (
     ),
     Expectation(
         "U4 queries and keys against values",
-        f"{UNIEDIT}, the figure of what each of them carries",
+        f"{UNIEDIT_APPEARANCE} and its figure of what queries and keys, and what values carry",
         "queries and keys alone keep the layout and take the prompted colour, values alone keep the source's colour",
         APPEARANCE,
         (above("shape", QUERIES, PLAIN), above("prompted", QUERIES, VALUES), above("kept", VALUES, QUERIES)),
     ),
     Expectation(
         "U5 attention over time sees motion",
-        "UniEdit, its key observation: attention over time is where motion is",
+        f"{UNIEDIT_MOTION}, its key observation: attention over time is where motion is",
         "what attention over time tells apart moves more often than what spatial queries tell apart",
         LOOKS,
         (Part("temporal > spatial", {("source pass", "temporal"): 1.0, ("source pass", "spatial"): -1.0}),),
@@ -138,7 +144,7 @@ CLAIMS: tuple[Expectation, ...] = (
     ),
     Expectation(
         "P1 attended frames",
-        f"{PIX2VIDEO} and its ablation of attended frames",
+        f"{INJECTION} and its ablation of attended frames",
         "flicker: itself > anchor or previous alone > both",
         FRAMES,
         (
@@ -151,21 +157,21 @@ CLAIMS: tuple[Expectation, ...] = (
     ),
     Expectation(
         "P1 the previous frame alone fades",
-        f"{PIX2VIDEO} and its ablation of attended frames",
+        f"{INJECTION} and its ablation of attended frames",
         "the colour leaves the prompted one more over the clip than with the anchor",
         FRAMES,
         (above("fade", PREVIOUS, BOTH),),
     ),
     Expectation(
         "P1 the anchor alone breaks under turning",
-        f"{PIX2VIDEO} and its ablation of attended frames",
+        f"{INJECTION} and its ablation of attended frames",
         "warp MSE is higher than with the previous frame, on objects that turn or change their size",
         FRAMES,
         (above("warp", ANCHOR, BOTH),),
     ),
     Expectation(
         "P2 guided update",
-        "Pix2Video, section 4.2",
+        UPDATE,
         "warp MSE is lower with the update than without",
         FRAMES,
         (above("warp", NO_UPDATE, BOTH),),
@@ -173,14 +179,14 @@ CLAIMS: tuple[Expectation, ...] = (
     ),
     Expectation(
         "P3 update in the first half only",
-        "Pix2Video, section 4.2",
+        UPDATE,
         "updating in all steps is less sharp than in the first half",
         FRAMES,
         (above("sharpness", BOTH, ALWAYS),),
     ),
     Expectation(
         "P4 decoder only",
-        f"{PIX2VIDEO} (layers of the decoder)",
+        f"{INJECTION} (layers of the decoder)",
         f"without the encoder's layers flicker is not higher by {SLIGHT_LEVELS:g} levels of 255",
         FRAMES,
         (above("flicker", ENCODER, BOTH, SLIGHT_LEVELS),),
@@ -188,16 +194,10 @@ CLAIMS: tuple[Expectation, ...] = (
     ),
     Expectation(
         "P6 inverted noise",
-        "Pix2Video, section 4 (the noise of the inversion)",
+        "Pix2Video, its method (the noise of the inversion)",
         "flicker and warp MSE are lower than from random noise",
         FRAMES,
         (above("flicker", RANDOM, BOTH), above("warp", RANDOM, BOTH)),
         beside=(above("flicker", SHARED, BOTH), above("warp", SHARED, BOTH)),
     ),
 )
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of those that are known; NaN when none is."""
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
