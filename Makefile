@@ -5,7 +5,7 @@ PYTHON3 ?= python3
 IN_ENV = $(PYTHON3) tests/harness/environment.py run
 export COMFYUI_PATH PYTHON VIDEO BOX FRAME BENCH
 
-.PHONY: demo test bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter train-embedded-sd judge-embedded-sd claims claims-steered ablations teach
+.PHONY: demo test coverage mutate audit torture bench env clean-env lint templates fits train-embedded train-segmenter judge-segmenter train-embedded-sd judge-embedded-sd claims ablations teach evaluate
 demo:
 	@$(IN_ENV) python tests/harness/demo.py
 
@@ -15,13 +15,41 @@ WORKERS ?= 2
 test: lint
 	@$(IN_ENV) env OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# The same tests while every line of vivid_core that runs is noted; the figure and the files that miss lines. Below 90 %
+# it fails. ARGS=tests/core measures what the tests without ComfyUI reach:
+COVERAGE = $(IN_ENV) env VIVID_ROOT="$(CURDIR)" OMP_NUM_THREADS=1 coverage
+coverage:
+	@mkdir -p output/coverage
+	@$(COVERAGE) erase
+	@$(COVERAGE) run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); ended=$$?; \
+		$(COVERAGE) combine --quiet && $(COVERAGE) report && exit $$ended
+
+# Whether the tests of masks, windows, composite and schedules notice small faults: 300 of them, one at a time, in memory.
+# Resumable, in output/mutate/. ARGS="--sample 40 --only masks/":
+mutate:
+	@$(IN_ENV) env OMP_NUM_THREADS=1 python tests/mutation/mutate.py $(ARGS)
+
+# The locked packages against today's databases of known holes; needs the network, which tests/security does without:
+audit:
+	@$(PYTHON3) -m venv output/audit/venv
+	@output/audit/venv/bin/python -m pip install --quiet pip-audit==2.10.1
+	@output/audit/venv/bin/pip-audit --no-deps --disable-pip --requirement tests/harness/environment.lock $(ARGS)
+
 lint:
 	@$(IN_ENV) ruff check .
 	@$(IN_ENV) ruff format --check .
 	@$(IN_ENV) mypy
 
+# Random graphs, killed servers, hundreds of prompts; resumable, in output/torture/. PART=fuzz, COUNT=50, HOURS=1;
+# SEED=123 COUNT=1 runs that graph again:
+torture:
+	@$(IN_ENV) env OMP_NUM_THREADS=1 python tests/torture/__main__.py $(if $(filter command%,$(origin HOURS)),--hours $(HOURS)) \
+		$(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(PART),--part $(PART))
+
+# All benchmarks in about 15 minutes, into docs/benchmarks.md; BENCH=full takes more pairs. ARGS="stitch load_peak" runs
+# those and leaves the other rows; --unrecorded among them leaves the page alone:
 bench:
-	@$(IN_ENV) python benchmarks
+	@$(IN_ENV) python benchmarks $(ARGS)
 
 env:
 	@$(PYTHON3) tests/harness/environment.py build
@@ -59,14 +87,12 @@ train-embedded-sd:
 judge-embedded-sd:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training judge-sd $(SD) $(ARGS)
 
-# What the embedded model holds of its claims, on held-out clips; ARGS="--model FILE --trials 16 --sheets FOLDER":
+# What holds of the papers' claims by the embedded models, into docs/claims.md; FULL=1 has many trials. Answers are kept
+# in output/claims/: a run that was stopped goes on there. With ARGS the page is left alone, as in
+# ARGS="--model FILE --trials 16 --sheets FOLDER", or ARGS="--only steering --sd FILE --trials 4":
 claims:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(ARGS)
-
-# UniEdit's and Pix2Video's claims on an embedded Stable Diffusion (make train-embedded-sd makes one; the pack ships none
-# yet). FULL=1 has many trials, keeps their answers in output/claims/, and goes on from there; STEERED="--trials 12":
-claims-steered:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.steered --model $(SD) $(if $(FULL),--full) $(STEERED)
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(if $(FULL),--full) \
+		$(if $(ARGS),$(ARGS),--document docs/claims.md)
 
 # The paper's ablations: one run of STEPS steps an arm, resumable, then many sampling seeds; in output/ablations/:
 STEPS ?= 2000
@@ -77,3 +103,8 @@ ablations:
 # A shape that the embedded model has never seen, through Train VIVID LoRA in a real ComfyUI; in output/teach/:
 teach:
 	@$(IN_ENV) python tests/harness/teach.py $(ARGS)
+
+# Engines compared on the clips of FOLDER, with tables and pages in FOLDER/evaluation; resumable. docs/evaluate.md:
+# make evaluate FOLDER=clips ARGS="--engine vivid --engine kive:steps=20 --seeds 0,1"
+evaluate:
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.evaluate "$(FOLDER)" $(ARGS)

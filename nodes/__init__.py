@@ -11,10 +11,11 @@ from .comfy_bridge.board_routes import register_board_routes
 from .comfy_bridge.folders import register_folders
 from .cost import EstimateCost
 from .crop import CropSubject, StitchBack
-from .demo import DemoClip
+from .demo import DemoClip, DemoScene
 from .diffusion import EstimateDepth, LoadDepth, LoadDiffusion
 from .editing import EditKeyframe
 from .engine import EncodePrompt, LoadEngine
+from .evaluation import CompareEngines
 from .flow import LoadFlow
 from .inversion import InvertClip
 from .keyframes import SetKeyframes
@@ -66,6 +67,8 @@ NODES: list[type[io.ComfyNode]] = [
     Pix2Video,
     UniEdit,
     CameraMotion,
+    DemoScene,
+    CompareEngines,
 ]
 
 

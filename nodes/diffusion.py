@@ -36,7 +36,7 @@ class LoadDiffusion(io.ComfyNode):
                     "model",
                     options=[*engine_files.models(MODEL_FOLDERS), *embedded_choices()] or [engine_files.NOTHING],
                     tooltip="A file of checkpoints or a diffusers folder of diffusers; a name that ends with / is a "
-                    "folder.",
+                    "folder. The embedded ones come with the pack and know plain shapes only.",
                 ),
                 io.Combo.Input(
                     "motion",

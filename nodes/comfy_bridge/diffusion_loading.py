@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...vivid_core.diffusion.ddim import NoiseSchedule
-from ...vivid_core.diffusion.sd_schedules import ANIMATEDIFF, IMAGES, schedule_of
+from ...vivid_core.diffusion.sd_schedules import ANIMATEDIFF, IMAGES, PREDICTIONS, schedule_of
 from ...vivid_core.editors.backbone_parts import backbone_of
 from ...vivid_core.editors.clip_texts import ClipText
 from ...vivid_core.editors.contract import Place
@@ -34,7 +34,7 @@ EMBEDDED: dict[str, Kind] = {
     "embedded, sees depth (comes with the pack)": "depth",
     "embedded, with a depth ControlNet (comes with the pack)": "controlnet",
 }
-PLAIN_SHAPES = "It knows the plain shapes of Demo Clip and little else: for films choose a released model."
+PLAIN_SHAPES = "It knows the plain shapes of Demo Scene and little else: for films choose a released model."
 WITHOUT_TEXT = "It came without a text encoder, and every editor needs one: choose a whole checkpoint or folder."
 
 
@@ -112,6 +112,11 @@ def _still_noise(chosen: DiffusionFiles, parts: DiffusionParts) -> NoiseSchedule
         return IMAGES
     said = IMAGES if parts.scheduler is None else schedule_of(parts.scheduler, chosen.model.name)
     if chosen.prediction != AUTO:
+        if chosen.prediction not in PREDICTIONS:
+            raise ValueError(
+                f"Load Diffusion Model: got the prediction {chosen.prediction!r}; choose {AUTO} or one of "
+                f"{', '.join(PREDICTIONS)}."
+            )
         return replace(said, prediction=chosen.prediction)  # type: ignore[arg-type]
     if parts.scheduler is not None:
         return said

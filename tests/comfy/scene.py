@@ -66,4 +66,7 @@ def good_inputs() -> dict[str, dict[str, Any]]:
         "VividPreviewPropagation": {"frames": clip(), "mask": mask(), "mode": "remove", "feather": 4},
         "VividMeasureEdit": {"original": clip(), "edited": edited(), "edit_mask": mask()},
         "VividCompare": {"original": clip(), "edited": edited(), "fps": 12.0, "layout": "wipe", "mask": mask()},
+        "VividCompareEngines": {
+            "original": clip(), "edit_mask": mask(), "edited_1": edited(), "edited_2": clip(), "blend_mask": mask(),
+        },
     }  # fmt: skip

@@ -27,6 +27,8 @@ IMAGES = [
     ("VividMeasureEdit", "edited"),
     ("VividCompare", "original"),
     ("VividCompare", "edited"),
+    ("VividCompareEngines", "original"),
+    ("VividCompareEngines", "edited_2"),
 ]
 MASKS = [
     ("VividTrackMask", "mask"),
@@ -42,6 +44,8 @@ MASKS = [
     ("VividMeasureEdit", "edit_mask"),
     ("VividMeasureEdit", "blend_mask"),
     ("VividCompare", "mask"),
+    ("VividCompareEngines", "edit_mask"),
+    ("VividCompareEngines", "blend_mask"),
 ]
 # No second clip that they could disagree with.
 ALONE = {("VividTrackMask", "frames"), ("VividPromptEditor", "frames"), ("VividKeyframes", "images")} | {

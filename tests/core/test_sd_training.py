@@ -90,6 +90,15 @@ def test_latents_are_noised_as_diffusers_noises_them_and_ask_for_its_velocity() 
     assert float(found.loss(off)) == pytest.approx(float((torch.arange(64) ** 2 * found.weights_b).mean()), rel=1e-4)
 
 
+def test_lateness_makes_more_of_the_latents_noisy_and_spreads_them_as_it_says() -> None:
+    clean, schedule = torch.zeros(1000, 1, 1, 1, 1), NoiseSchedule(**embedded_sd.NOISE)
+    for lateness in (1.0, 2.0, 3.0):
+        found = noised(clean, schedule, torch.Generator().manual_seed(0), lateness)
+        shares = torch.tensor([float((found.times_b < time).float().mean()) for time in (250, 500, 750)])
+        expected = 1 - (1 - torch.tensor([0.25, 0.5, 0.75])) ** (1 / lateness)
+        assert torch.allclose(shares, expected, atol=0.003)
+
+
 @pytest.mark.parametrize("stage", [IMAGES, MOTION])
 def test_a_run_that_was_stopped_ends_with_the_very_weights_of_one_that_was_not(stage: str, folder: Path) -> None:
     whole = SDTraining(folder, stage)

@@ -1,7 +1,7 @@
 """`make demo`: clips edited by the shipped workflows, in a real headless ComfyUI, into output/demo/.
 
 make demo                                        Big Buck Bunny: recolour the rabbit, remove the rock, paint it;
-                                                 and the embedded model in its world of plain shapes
+                                                 and the embedded models in their world of plain shapes
 make demo VIDEO=clip.mp4 BOX=x,y,w,h [FRAME=n]   your clip: recolour and remove what is in the box on frame n
 """
 
@@ -83,14 +83,17 @@ BUNNY = (
     Job("paint_star_on_rock", EXTERNAL, **ROCK, paint=True),
 )
 WORLD = tuple(
-    Job(name, f"{workflow} (embedded model)")
+    Job(name, workflow)
     for name, workflow in (
-        ("world_modify", "Modify an object"),
-        ("world_add", "Add an object"),
-        ("world_remove", "Remove an object"),
-        ("world_keyframe", "Edit a keyframe and propagate it"),
-        ("world_long_clip", "Edit a long clip"),
-        ("world_image", "Edit an image"),
+        ("world_modify", "Modify an object (embedded model)"),
+        ("world_add", "Add an object (embedded model)"),
+        ("world_remove", "Remove an object (embedded model)"),
+        ("world_keyframe", "Edit a keyframe and propagate it (embedded model)"),
+        ("world_long_clip", "Edit a long clip (embedded model)"),
+        ("world_image", "Edit an image (embedded model)"),
+        ("world_restyle", "Restyle an object (Pix2Video, embedded model)"),
+        ("world_recolour", "Recolour an object (UniEdit, embedded model)"),
+        ("world_engines", "Compare engines (embedded model)"),
     )
 )
 
@@ -167,6 +170,7 @@ def collect(server: Server, prompt: Prompt, run: Run, job: Job) -> None:
     names = {
         "SaveVideo": f"{job.name}.mp4",
         "VividCompare": f"{job.name}_compare.mp4",
+        "VividCompareEngines": f"{job.name}_compare.mp4",
         "VividMeasureEdit": f"{job.name}_measures.png",
         "SaveImage": f"{job.name}_sheet.png",
     }

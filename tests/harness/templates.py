@@ -37,8 +37,8 @@ SISTERS = {
     "Remove an object (RAFT)": "remove_rock",
     "Mark and track an object (SAM2)": "track_rabbit",
     "Train a LoRA (embedded model)": "world_modify",
-    "Restyle an object (Pix2Video)": "recolour_rabbit",
-    "Move what is in a picture (UniEdit)": "world_image",
+    "Restyle an object (Pix2Video)": "world_restyle",
+    "Move what is in a picture (UniEdit)": "world_recolour",
 }
 
 

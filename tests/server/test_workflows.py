@@ -48,6 +48,7 @@ def on_the_small_clip(path: Path) -> Prompt:
         for editor in ("VividEditKeyframe", "VividPropagate", "VividEditVideo", "VividEditLongVideo"):
             set_inputs(prompt, editor, steps=4)
     set_inputs(prompt, "KSampler", steps=2)
+    set_inputs(prompt, "VividInvert", steps=4)
     for control in ("VividVaceControl", "VividInpaintConditioning"):
         set_inputs(prompt, control, size="frames")
     return with_tiny_native_models(prompt)
@@ -126,7 +127,7 @@ def run_once(server: Server, path: Path, runs: dict[str, tuple[Prompt, Run]]) ->
             bring_flow_model(prompt, server)
         if ids_of(prompt, "VividLoadSegmenter"):
             bring_segmenter(prompt, server)
-        if ids_of(prompt, "VividLoadDiffusion"):
+        if any("embedded" not in prompt[at]["inputs"]["model"] for at in ids_of(prompt, "VividLoadDiffusion")):
             bring_diffusion(prompt, server)
         if ids_of(prompt, "VividTrainLora"):
             (sample,) = ids_of(prompt, "VividSaveSample")

@@ -30,10 +30,15 @@ class Noised:
         return (errors * self.weights_b).mean()
 
 
-def noised(latents_bcfhw: Tensor, schedule: NoiseSchedule, generator: torch.Generator) -> Noised:
-    """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them."""
+def noised(latents_bcfhw: Tensor, schedule: NoiseSchedule, generator: torch.Generator, lateness: float = 1.0) -> Noised:
+    """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them.
+
+    With `lateness` above 1 more of them are noisy: `1 - (1 - share) ** lateness` of the way are those that were at
+    `share` of it.
+    """
     rows = len(latents_bcfhw)
     places = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows
+    places = 1 - (1 - places) ** lateness
     times = (places * schedule.trained).long().clamp_max(schedule.trained - 1)
     alphas = schedule.alphas()[times]
     noise = torch.randn(latents_bcfhw.shape, generator=generator)
