@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..vivid_core.checks import checked_frames
-from ..vivid_core.editors.inverted import InversionPlan, invert_clip
+from ..vivid_core.editors.inverted import InversionPlan, invert_clip, pixels_of
 from . import sockets
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
@@ -145,7 +145,7 @@ class InvertClip(io.ComfyNode):
         plan = InversionPlan(
             steps=steps,
             still=editor == FRAME_EDITOR or not diffusion.backbone.motion,
-            pixels=round(megapixels * 1e6) or None,
+            pixels=pixels_of(megapixels),
             chunk=frames_at_once,
             overlap=overlap,
             checked=check,

@@ -188,6 +188,8 @@ def _settings(
     update_weight: float,
     update_share: float,
 ) -> Pix2VideoSettings:
+    if attended not in ATTENDED:
+        raise ValueError(f"Pix2Video, attended: got {attended!r}; choose one of {', '.join(ATTENDED)}.")
     layers = tuple(range(first_layer, 16))
     return Pix2VideoSettings(
         guidance=guidance,

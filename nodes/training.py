@@ -104,6 +104,8 @@ class SaveSample(io.ComfyNode):
         file_format: str,
     ) -> io.NodeOutput:
         notes: list[str] = []
+        if task not in TASKS:
+            raise ValueError(f"Save Training Sample, task: got {task!r}; choose one of {', '.join(TASKS)}.")
         folder = output_folder(dataset, "Save Training Sample")
         name = name.strip() or free_name(folder)
         captions = (caption_short, caption_medium, caption_long)

@@ -109,6 +109,12 @@ def check_same_clip(first: Tensor, second: Tensor, first_name: str, second_name:
         )
 
 
+def check_number(value: float, least: float, most: float, what: str) -> None:
+    """Raise ValueError unless `value` lies in least..most: a widget keeps to its range, but a link brings anything."""
+    if not least <= value <= most:
+        raise ValueError(f"{what}: got {value}; use {least:g} to {most:g}.")
+
+
 def _check_range(values: Tensor, what: str) -> None:
     for index, frame in enumerate(values):  # one frame at a time: no second clip in memory
         # NumPy's are plain loops; torch would start its threads for each frame, which takes longer than the work.

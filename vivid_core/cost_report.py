@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .checks import check_not_empty, checked_mask
+from .checks import check_not_empty, check_number, checked_mask
 from .cost import PETA, Flops, Rates, Tries, tries_flops, weight_bytes
 from .diffusion.guidance import Guidance
 from .editors.engine import Engine
@@ -16,6 +16,7 @@ from .editors.kive_plan import plan
 from .editors.local_crop import plan_local_crop, whole_frame
 
 FRAME_BYTES = 12  # of a pixel, as a clip is in memory
+MOST_FRAMES = 10_000_000  # days of video
 UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (0.0, "GFLOPs"))
 TITLES = {"off": "The whole frame", "fine": 'Crop "fine"', "fast": 'Crop "fast"'}
 
@@ -111,6 +112,7 @@ def estimate(
         frames, height, width = clip
         if min(clip) < 1:
             raise ValueError(f"Cost: got a clip of {frames} frames of {width}x{height}; all must be at least 1.")
+        check_number(frames, 1, MOST_FRAMES, "Estimate Cost, frame_count")
         crops["off"] = whole_frame(frames, height, width, traits).size
     else:
         mask = checked_mask(clip, "Cost, mask")

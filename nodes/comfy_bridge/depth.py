@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...vivid_core.checks import checked_frames
 from ...vivid_core.models import depth_anything
 from ...vivid_core.models.depth_frames import SIDE, DepthFrames, as_grey
 from . import engine_files
@@ -15,6 +16,7 @@ from .host import ManagedBundle, ManagedModel
 from .loading import load_model
 from .memory import explained_out_of_memory, plan
 from .progress import ComfyRuntime
+from .tensors import to_core
 
 FOLDER = "geometry_estimation"
 INSTEAD = "put them into a folder there and reload the page, or use any other node that makes depth pictures"
@@ -38,6 +40,7 @@ class ManagedDepth(ManagedBundle):
 
         Raises ValueError as `DepthFrames.nearness` does.
         """
+        frames_fhwc = checked_frames(to_core(frames_fhwc), "Estimate Depth", notes)
         estimator = self.estimator(side)
         height, width = estimator.size_for(*frames_fhwc.shape[1:3])
         estimator.runtime.begin(len(frames_fhwc))

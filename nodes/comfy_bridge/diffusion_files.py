@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...vivid_core.json_text import parsed_object
 from ...vivid_core.models import autoencoder_kl, clip_text, controlnet, motion_adapter, unet2d, unet_motion
 from ...vivid_core.models.families import Family, check_family, open_family
 from ...vivid_core.models.files import WeightFiles, open_weights
@@ -133,8 +133,7 @@ def _scheduler(model: Path) -> Mapping[str, Any] | None:
     for base in (model, model.parent) if model.is_dir() else ():
         if (base / SCHEDULER).is_file():
             try:
-                content = json.loads((base / SCHEDULER).read_text(encoding="utf-8"))
+                return parsed_object((base / SCHEDULER).read_text(encoding="utf-8"))
             except (ValueError, OSError) as error:
                 raise ValueError(f"{SCHEDULER} in {base.name} is damaged ({error}): download it again.") from error
-            return content if isinstance(content, dict) else None
     return None

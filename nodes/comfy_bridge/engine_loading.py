@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from ...vivid_core.checks import check_number
 from ...vivid_core.editors.adapters.choice import adapter_for
 from ...vivid_core.editors.adapters.cogvideox import vivid
 from ...vivid_core.editors.engine import TextEncoder
@@ -144,6 +145,7 @@ def _with_lora(
 ) -> ManagedModel:
     assert chosen.lora is not None
     name = chosen.lora.name
+    check_number(chosen.strength, -100, 100, "Load Edit Engine, lora_strength")
     if parts is not None:
         trained_parts.check_fit(parts, model.module, name)
         model = with_projection(model, parts.projection)

@@ -22,6 +22,7 @@ from .memory import loaded
 
 PREVIEW_EVERY_SECONDS = 0.25
 PREVIEW_SIZE = 512
+SHOWN_PLAINLY = str.maketrans("<>", "\u2039\u203a")  # marks that look alike
 
 Preview: TypeAlias = tuple[str, Image.Image, int]
 
@@ -108,7 +109,12 @@ def say(notes: Iterable[str]) -> None:
     server = _prompt_server()
     context = get_executing_context()
     if server is not None and context is not None:
-        server.send_progress_text(text, context.node_id)
+        server.send_progress_text(for_the_page(text), context.node_id)
+
+
+def for_the_page(text: str) -> str:
+    """A text that ComfyUI's page shows as it is: it takes what a node says for HTML, with links in double brackets."""
+    return text.translate(SHOWN_PLAINLY).replace("[[", "[ [")
 
 
 def _prompt_server() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,8 @@ def output_folder(name: str, what: str) -> Path:
     Raises ValueError for a name that leads out of it, or none at all.
     """
     root = Path(folder_paths.get_output_directory()).resolve()
-    folder = (root / name.strip()).resolve()
-    if not name.strip() or folder == root or not folder.is_relative_to(root):
+    folder = (root / name.strip().replace("\0", "")).resolve()
+    if not name.strip() or "\0" in name or folder == root or not folder.is_relative_to(root):
         raise ValueError(
             f"{what}: got the folder {name!r}; it must be a name of a folder inside ComfyUI's output folder."
         )
@@ -74,7 +75,7 @@ def lora_file(name: str, what: str) -> Path:
 
     Raises ValueError for a name that is none.
     """
-    wrong = name in ("", ".", "..") or name.strip() != name or os.path.basename(name) != name
+    wrong = name in ("", ".", "..") or name.strip() != name or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
     if wrong or name.lower().endswith(ENDING):
         raise ValueError(f"{what}: got the name {name!r}; it must be a plain file name, without folders and ending.")
     for root in (folder_paths.get_folder_paths(LORAS)[0], folder_paths.get_output_directory()):

@@ -126,6 +126,21 @@ class Server:
                 self._process.kill()
                 self._process.wait()
 
+    def kill(self) -> None:
+        """End it as a crash would, at once and without a goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def is_running(self) -> bool:
+        """Whether its process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def process_id(self) -> int:
+        """The number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_number
+
+MOST = 1000.0  # far beyond the scales at which pictures still look like anything
+
 
 @dataclass(frozen=True)
 class Guidance:
@@ -15,11 +19,16 @@ class Guidance:
 
     `dynamic` lets the scale change from step to step, as CogVideoX-5B is sampled with DPM. `batched` asks for both
     predictions in one call; otherwise they are made one after the other, which takes half the memory.
+
+    Raises ValueError for a scale below 0, above 1000, or that is no number.
     """
 
     scale: float = 6.0
     dynamic: bool = False
     batched: bool = True
+
+    def __post_init__(self) -> None:
+        check_number(self.scale, 0, MOST, "Guidance")
 
     @property
     def active(self) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,7 @@ WHAT = "Keyframe Board"
 ADVICE = "undo what was changed by hand, or clear the text and pick on the board again"
 MOST, MOST_BYTES = 64, 512_000_000
 MOST_FRAMES = 1_000_000  # as many as six digits can number
+MOST_SEED = 2**64 - 1
 MOST_TEXT = 4000  # characters of a prompt that are kept
 ID = re.compile(r"[0-9a-f]{16}")
 FRAME = re.compile(r"0|[1-9][0-9]{0,5}")
@@ -207,14 +208,18 @@ def read_candidate(name: str, metadata: Any, width: int, height: int, size_bytes
     return Candidate(
         name,
         prompt[:MOST_TEXT] if isinstance(prompt, str) else "",
-        seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        seed if _is_count(seed, MOST_SEED) else None,
         time[:40] if isinstance(time, str) else "",
         width,
         height,
-        frames if isinstance(frames, int) and not isinstance(frames, bool) else 0,
+        frames if _is_count(frames, MOST_FRAMES) else 0,
         before if isinstance(before, str) and is_before(before) else "",
         size_bytes,
     )
+
+
+def _is_count(value: Any, most: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def newest_first(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ..json_text import parsed_object
 from ..video.frame_reader import FrameTable
 from ..video.reading import Media
 
@@ -40,7 +41,7 @@ class FootageScans:
         if path is None or not path.exists():
             return None
         try:
-            found = _read(json.loads(path.read_text(encoding="utf-8")))
+            found = _read(parsed_object(path.read_text(encoding="utf-8")))
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             logger.warning("The kept scan %s is damaged (%s); the video is gone through again.", path.name, error)
@@ -82,6 +83,9 @@ def _read(written: dict[str, Any]) -> tuple[FrameTable, tuple[int, ...]]:
     cuts = tuple(int(cut) for cut in written.pop("cuts"))
     written["time_base"], written["span"] = Fraction(written["time_base"]), tuple(written["span"])
     table = FrameTable(**written)
+    maybe = [one for one in (*table.pts, table.end) if one is not None]
+    if not all(type(one) is int for one in (*table.checks, *table.starts, table.skipped, *maybe)):
+        raise ValueError("not all of its entries are whole numbers")
     if not len(table) or len(table.pts) != len(table):
         raise ValueError("its lists don't have one entry for each frame")
     return table, cuts

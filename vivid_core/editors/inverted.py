@@ -159,6 +159,16 @@ def invert_clip(
     return Inverted(made, shown, None if back is None else back.error)
 
 
+def pixels_of(megapixels: float) -> int | None:
+    """Pixels for an `InversionPlan`; 0 megapixels (10^6 pixels) keeps the frames as they are.
+
+    Raises ValueError unless they lie in 0..100.
+    """
+    if not 0 <= megapixels <= 100:
+        raise ValueError(f"Invert Clip: got {megapixels} megapixels; use 0, which keeps the size, to 100.")
+    return round(megapixels * 1e6) or None
+
+
 def fitted(frames_fhwc: Tensor, multiple: int, pixels: int | None = None) -> Stitch:
     """How frames are resized for a model whose sides are multiples of `multiple`: to the nearest such size, and to at
     most about `pixels` pixels."""

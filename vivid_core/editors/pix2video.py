@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from torch import Tensor
 
 from ..diffusion.attention_rules import DECODER, Attended, FramePlan, FrameRule, Order
 from ..diffusion.branches import run_branches
 from ..diffusion.ddim import WHOLE, Ask, invert
+from ..diffusion.guidance import MOST as MOST_GUIDANCE
 from ..diffusion.roles import Correct, Role, RolePlan
 from ..runtime import Runtime
 from ..video.crop import crop
@@ -49,10 +51,12 @@ class Pix2VideoSettings:
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.guidance >= 1:
+        if self.order not in get_args(Order):
+            raise ValueError(f"Pix2Video: got the order {self.order!r}; choose one of {', '.join(get_args(Order))}.")
+        if not 1 <= self.guidance <= MOST_GUIDANCE:
             raise ValueError(
-                f"Pix2Video: got guidance {self.guidance:g}; use 1 (the prompt alone, half the work) or more (7.5 is "
-                "usual)."
+                f"Pix2Video: got guidance {self.guidance:g}; use 1 (the prompt alone, half the work) to "
+                f"{MOST_GUIDANCE:g} (7.5 is usual)."
             )
         if not 0 <= self.update_weight <= 1:
             raise ValueError(f"Pix2Video: got update weight {self.update_weight:g}; use 0 (off) to 1, usually 0.0122.")

@@ -16,6 +16,7 @@ from ..checks import checked_mask
 from ..diffusion.attention_rules import AnyRule, Letter, Region, Rule, SplitRule
 from ..diffusion.branches import Mode, run_branches
 from ..diffusion.ddim import Inversion
+from ..diffusion.guidance import MOST as MOST_GUIDANCE
 from ..diffusion.roles import Role, RolePlan
 from ..runtime import Runtime
 from .backbone import Backbone
@@ -63,10 +64,10 @@ class UniEditSettings:
                 raise ValueError(f"UniEdit: got {name} {share:g}; use a share of the steps, 0 (off) to 1 (all).")
         if not 0 <= self.content_from <= LAYERS:
             raise ValueError(f"UniEdit: got content_from {self.content_from}; use 0 (all layers) to {LAYERS} (none).")
-        if not self.guidance >= 1:
+        if not 1 <= self.guidance <= MOST_GUIDANCE:
             raise ValueError(
-                f"UniEdit: got guidance {self.guidance:g}; use 1 (the prompt alone, half the work) or more (7.5 is "
-                "usual)."
+                f"UniEdit: got guidance {self.guidance:g}; use 1 (the prompt alone, half the work) to "
+                f"{MOST_GUIDANCE:g} (7.5 is usual)."
             )
 
     @property

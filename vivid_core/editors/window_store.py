@@ -149,6 +149,8 @@ def _read(path: Path) -> Tensor:
         if TENSOR not in file.keys():  # noqa: SIM118  (it is no dictionary)
             raise ValueError("it holds something else")
         packed = file.get_tensor(TENSOR)
+        if packed.dtype != torch.int16 or packed.ndim != 4 or packed.shape[-1] != 3:
+            raise ValueError("it holds no frames")
         if (file.metadata() or {}).get(CHECKSUM) != _checksum(packed):
             raise ValueError("its checksum is another one")
     return _unpacked(packed)

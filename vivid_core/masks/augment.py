@@ -73,7 +73,9 @@ def augment_mask(
 
 
 def drawn_expansion(mode: str, seed: int) -> Expansion:
-    """The random expansion of the paper for one clip, drawn from `seed`."""
+    """The random expansion of the paper for one clip, drawn from `seed`; ValueError for one of more than 64 bits."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"Augment Mask, seed: got {seed}; use a whole number from 0 to {2**64 - 1}.")
     draw = torch.rand(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
     low, high = {"hull+expand": (HULL_RATIO,) * 2, "box+expand": BOX_RATIO}.get(mode, (EXPAND_RATIO,) * 2)
     ratio = low + (high - low) * draw[0]

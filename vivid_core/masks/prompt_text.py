@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ..json_text import parsed
+
 POINTS_EXAMPLE = 'write a list such as [{"x": 640, "y": 360}]'
 BOX_EXAMPLE = 'write "x, y, width, height" in pixels, such as "310, 30, 330, 660"'
 MAX_DEPTH = 8  # lists inside lists, and JSON texts inside JSON texts
@@ -21,15 +23,15 @@ def read_json(text: str, what: str = "Points", advice: str = POINTS_EXAMPLE) -> 
     # KJNodes writes Python's quotes in places, and reads them everywhere
     text = text if '"' in text else text.replace("'", '"')
     try:
-        return json.loads(text)
+        return parsed(text)
     except json.JSONDecodeError as broken:
         near = text[max(0, broken.pos - 10) : broken.pos + 10].strip()
         raise ValueError(
             f"{what}: the text is no valid JSON at line {broken.lineno}, column {broken.colno} (near {near!r}): "
             f"{broken.msg.lower()}; {advice}."
         ) from broken
-    except RecursionError as deep:
-        raise ValueError(f"{what}: the text has too many brackets inside each other; {advice}.") from deep
+    except ValueError as wrong:
+        raise ValueError(f"{what}: the text has {wrong}; {advice}.") from wrong
 
 
 def read_points(

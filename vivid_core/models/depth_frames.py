@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checks import checked_frames
+from ..checks import check_number, checked_frames
 from ..runtime import Runtime
 from . import activations
 
 PATCH = 14  # pixels
 SIDE = 518  # what it was trained with
+LONGEST_SIDE = 8192  # at which attention wants more memory than any card has
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of its training pictures
 CLOSEST = 1e-3  # metres, for models that tell distances
 
@@ -56,7 +57,11 @@ class DepthFrames:
         return found
 
     def size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in which a frame of this size is looked at: multiples of a patch."""
+        """Height and width in which a frame of this size is looked at: multiples of a patch.
+
+        Raises ValueError when the side is none of a picture.
+        """
+        check_number(self.side, PATCH, LONGEST_SIDE, "Estimate Depth, side")
         scales = (self.side / height, self.side / width)
         scale = min(scales, key=lambda one: abs(1 - one))
         rows, columns = (max(1, round(side * scale / PATCH)) * PATCH for side in (height, width))

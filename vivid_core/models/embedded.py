@@ -157,7 +157,11 @@ def settings_of(files: WeightFiles) -> dict[str, Any]:
         raise ValueError(
             f"{files.path.name} is no embedded model (its metadata say nothing of one): choose the pack's."
         )
-    return json.loads(files.metadata[METADATA])
+    about = files.told(METADATA)
+    words, notes = about.get("words"), about.get("notes", {})
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or not isinstance(notes, dict):
+        raise ValueError(f"{files.path.name} has damaged metadata (its words are no texts): get the pack again.")
+    return about
 
 
 def _from_settings(

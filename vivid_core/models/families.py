@@ -57,6 +57,7 @@ FAMILIES: tuple[Family, ...] = (
     embedded_codec.FAMILY,
 )
 SHOWN = 3  # names in a message
+MOST_PARAMETERS = 5_000  # of one model; the largest ones that are known have some 2,000
 
 
 def _any(*parts: str) -> Callable[[Tensors], bool]:
@@ -93,8 +94,8 @@ OTHERS: tuple[tuple[Callable[[Tensors], bool], str, str], ...] = (
 )
 
 
-def detect(files: WeightFiles) -> Family:
-    """The family whose keys and shapes these are.
+def detect(files: WeightFiles, wanted: Collection[str] | None = None) -> Family:
+    """The family whose keys and shapes these are; `wanted` are the names of those that are of use here, None for all.
 
     Raises ValueError, in one sentence with the file's name, for everything else.
     """
@@ -104,7 +105,7 @@ def detect(files: WeightFiles) -> Family:
     for known, what, instead in OTHERS:
         if known(files.tensors):
             raise ValueError(f"{files.path.name} is {what}: {instead}.")
-    labels = ", ".join(family.label for family in FAMILIES)
+    labels = ", ".join(family.label for family in FAMILIES if wanted is None or family.name in wanted)
     first = next(iter(files.tensors), "none")
     raise ValueError(
         f"{files.path.name} holds {len(files.tensors)} tensors (the first is {first}) that belong to no model known "
@@ -118,7 +119,7 @@ def check_family(files: WeightFiles, wanted: Collection[str]) -> Family:
     Raises ValueError, in one sentence that says what the file is and where to get the right one, if it is not; and as
     `detect` does.
     """
-    family = detect(files)
+    family = detect(files, wanted)
     if family.name in wanted:
         return family
     raise ValueError(f"{files.path.name} is a {family.label}, but {_needed(wanted)}.")
@@ -155,7 +156,7 @@ def empty(family: Family, config: Mapping[str, Any]) -> nn.Module:
     try:
         with torch.inference_mode(False), _parameters_on_meta():
             module = family.build(config)
-    except (TypeError, KeyError, AttributeError, IndexError, RuntimeError, ArithmeticError) as error:
+    except (TypeError, KeyError, AttributeError, IndexError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise ValueError(
             f"The settings make no {family.label} ({type(error).__name__}: {error}): put the config.json that belongs "
             "to the weights beside them."
@@ -230,10 +231,15 @@ def _form(tensor: Tensor) -> str:
 def _parameters_on_meta() -> Iterator[None]:
     """Parameters of modules that this thread builds lose their memory as soon as their module gets them."""
     builder = threading.get_ident()  # the hook is for all threads: others may build models of their own meanwhile
+    made = 0
 
     def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        nonlocal made
         if parameter is None or parameter.is_meta or threading.get_ident() != builder:
             return None
+        made += 1
+        if made > MOST_PARAMETERS:  # or settings with a billion layers would have us build them
+            raise RuntimeError(f"more than {MOST_PARAMETERS} parameters")
         return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
 
     handle = register_module_parameter_registration_hook(to_meta)

@@ -20,6 +20,11 @@ QUANTISED = re.compile(
 )
 
 
+# Settings in config.json by which transformers has fetched and run code of others, whatever trust_remote_code said
+# (CVE-2026-4372 and CVE-2026-5241, in versions that many a ComfyUI still has). No module needs them from a file.
+FETCHES = re.compile(r"(attn|attention|experts)_implementation|trust_remote_code|auto_map|kernel_config")
+
+
 def unchanged(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """`state_dict` itself: its keys are already those of the module."""
     return state_dict
@@ -117,7 +122,7 @@ def from_diffusers(class_name: str, config: Mapping[str, Any]) -> nn.Module:
             f"diffusers {diffusers.__version__} has no {class_name}: run {install_command('diffusers')} for a newer "
             "one and restart ComfyUI."
         )
-    return getattr(diffusers, class_name).from_config(dict(config))
+    return getattr(diffusers, class_name).from_config(without_code(config))
 
 
 def from_transformers(class_name: str, config_name: str, config: Mapping[str, Any]) -> nn.Module:
@@ -126,4 +131,13 @@ def from_transformers(class_name: str, config_name: str, config: Mapping[str, An
     Raises ModuleNotFoundError without transformers.
     """
     transformers = require("transformers", f"Loading a {class_name}")
-    return getattr(transformers, class_name)(getattr(transformers, config_name).from_dict(dict(config)))
+    return getattr(transformers, class_name)(getattr(transformers, config_name).from_dict(without_code(config)))
+
+
+def without_code(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that name code to be fetched and run, in settings inside them too."""
+    return {
+        key: without_code(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if not FETCHES.search(key)
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -13,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..json_text import parsed_object
 from .headers import TensorInfo, read_header, read_safetensors
-from .pickles import read_pickle
+from .pickles import check_values, read_pickle
 
 __all__ = ["TensorInfo", "WeightFiles", "open_weights", "read_tensors"]
 
@@ -43,6 +43,18 @@ class WeightFiles:
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def told(self, key: str) -> dict[str, Any]:
+        """The JSON object that the metadata hold under `key`; empty where they have none.
+
+        Raises ValueError, in one sentence with the file's name, when it is damaged.
+        """
+        try:
+            return parsed_object(self.metadata.get(key, "{}"))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path.name} has damaged metadata ({key}: {error}): download or save it again."
+            ) from error
 
     @property
     def dtype(self) -> torch.dtype:
@@ -93,12 +105,15 @@ def open_weights(path: str | Path) -> WeightFiles:
 def read_tensors(files: WeightFiles) -> dict[str, Tensor]:
     """All tensors by name, on the CPU: views of the files, which the system reads when they are used.
 
-    Raises ValueError as `open_weights` does when a file changed in between.
+    Raises ValueError as `open_weights` does when a file changed in between, and when a pickle lacks values.
     """
     tensors: dict[str, Tensor] = {}
     with torch.inference_mode(False):  # a loader node runs in it, and inference tensors can never be trained
         for part in files.parts:
-            tensors.update(read_safetensors(part) if part.suffix in SAFETENSORS else read_pickle(part))
+            held = read_safetensors(part) if part.suffix in SAFETENSORS else read_pickle(part)
+            if part.suffix not in SAFETENSORS:
+                check_values(part, held)
+            tensors.update(held)
     return tensors
 
 
@@ -186,9 +201,6 @@ def _config(file: Path, folder_chosen: bool) -> dict[str, Any] | None:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return parsed_object(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file.name} in {file.parent.name} is damaged ({error}): download it again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file.name} in {file.parent.name} holds no JSON object: download it again.")
-    return content

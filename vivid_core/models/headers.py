@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..json_text import parsed_object
+
 LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 LENGTH_BYTES = 8
+MOST_VALUES = 2**60  # of one tensor, sides of 0 counted as 1; more can't be counted in 64 bits
 DTYPES = {
     name: getattr(torch, dtype)
     for name, dtype in {
@@ -59,14 +61,12 @@ def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
         raise ValueError(f"{file.name} is empty (0 bytes): download it again.")
     header, begin = _header(file, size)
     metadata = header.pop("__metadata__", None) or {}
-    try:
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        tensors = {name: _info(file, name, entry) for name, entry in header.items()}
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{file.name} has a damaged header: download it again.") from error
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"{file.name} has a damaged header (its metadata are no texts): download it again.")
+    tensors = {name: _info(file, name, entry) for name, entry in header.items()}
     if not tensors:
         raise ValueError(f"{file.name} holds no tensors: choose the file with the weights.")
-    expected = begin + max(ends)
+    expected = begin + _end(file, header)
     if size < expected:
         raise ValueError(
             f"{file.name} is cut off: its header says {expected} bytes, and the file has {size}; download it again."
@@ -106,9 +106,9 @@ def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
         opened.seek(LENGTH_BYTES)
         text = opened.read(length)
     try:
-        header = json.loads(text)
+        header = parsed_object(text)
     except ValueError as error:
-        raise ValueError(f"{file.name} has a damaged header: download it again.") from error
+        raise ValueError(f"{file.name} has a damaged header ({error}): download it again.") from error
     return header, begin
 
 
@@ -123,17 +123,43 @@ def _guess(start: bytes) -> str:
     return ""
 
 
-def _info(file: Path, name: str, entry: Mapping[str, Any]) -> TensorInfo:
-    if entry["dtype"] not in DTYPES:
+def _end(file: Path, header: Mapping[str, Any]) -> int:
+    """Where the last tensor ends. Raises ValueError where one doesn't begin where the one before it ends."""
+    end = 0
+    for begin, stop, name in sorted((*entry["data_offsets"], name) for name, entry in header.items()):
+        if begin != end:
+            raise ValueError(
+                f"{file.name} has a damaged header ({name} begins at byte {begin} of the tensors, where byte {end} was "
+                "next): download it again."
+            )
+        end = stop
+    return end
+
+
+def _info(file: Path, name: str, entry: Any) -> TensorInfo:
+    """One tensor. Raises ValueError when what the header says of it can't be."""
+    told = entry if isinstance(entry, dict) else {}
+    kind, sides, place = (told.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(kind, str) or not _sizes(sides) or not _sizes(place) or len(place) != 2:
+        raise ValueError(f"{file.name} has a damaged header (what it says of {name} is no tensor): download it again.")
+    if kind not in DTYPES:
         raise ValueError(
-            f"{file.name}: {name} is stored as {entry['dtype']}, which this PyTorch doesn't know; choose a file in "
+            f"{file.name}: {name} is stored as {kind}, which this PyTorch doesn't know; choose a file in "
             "fp32, fp16, bf16 or fp8."
         )
-    dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-    begin, end = entry["data_offsets"]
+    dtype, shape, (begin, end) = DTYPES[kind], tuple(sides), place
+    if math.prod(side or 1 for side in shape) > MOST_VALUES:
+        raise ValueError(
+            f"{file.name} has a damaged header ({name} has a shape of {shape}, which no tensor has): download it again."
+        )
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(
             f"{file.name} has a damaged header ({name} has {end - begin} bytes for a shape of {shape}): download it "
             "again."
         )
     return TensorInfo(dtype, shape, end - begin)
+
+
+def _sizes(values: Any) -> TypeGuard[list[int]]:
+    """Whether these are whole numbers from 0 (True is none)."""
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..checks import check_number
 from ..masks.fields import WORKING_SIDE
 from ..masks.flow import Bytes, Floats, check_same_size, resized
 from ..runtime import Runtime
 from . import raft
 
 UPDATES = 12  # torchvision's own default
+MOST_UPDATES, SIDES = 1000, (8, 8192)  # pixels
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class RaftFlow:
 
     Pictures longer than `longest_side` (pixels) are shrunk before, and their flow is enlarged; `updates` is how often
     the flow is refined. Both directions go through the model together.
+
+    Raises ValueError for sides and updates that no model was ever used with.
     """
 
     module: nn.Module
@@ -30,6 +34,10 @@ class RaftFlow:
     device: torch.device | str = "cpu"
     longest_side: int = WORKING_SIDE
     updates: int = UPDATES
+
+    def __post_init__(self) -> None:
+        check_number(self.longest_side, *SIDES, "Load Optical Flow, longest_side")
+        check_number(self.updates, 1, MOST_UPDATES, "Load Optical Flow, updates")
 
     def both_ways(self, first: Bytes, second: Bytes) -> tuple[Floats, Floats]:
         """The flows [h, w, 2] from `first` to `second` and from `second` to `first`: RGB pictures, uint8 [h, w, 3].

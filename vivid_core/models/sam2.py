@@ -105,7 +105,9 @@ def config(files: WeightFiles) -> dict[str, Any]:
     if given is not None:
         return given
     if METADATA in files.metadata:
-        written: dict[str, Any] = json.loads(files.metadata[METADATA])["config"]
+        written = files.told(METADATA).get("config")
+        if not isinstance(written, dict):
+            raise ValueError(f"{files.path.name} has damaged metadata (no settings of a SAM 2): download it again.")
         return written
     embed_dim = width(files.tensors, TRUNK + "patch_embed.proj.weight")
     blocks = count(files.tensors, TRUNK + "blocks.")

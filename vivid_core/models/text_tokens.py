@@ -28,8 +28,8 @@ def folder_tokenizer(folder: str | Path, pad: int | None = None) -> Tokenize:
     Raises ValueError when the folder holds none, ModuleNotFoundError without transformers.
     """
     transformers = require("transformers", "Reading a text")
-    try:
-        made = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:  # said in full, since otherwise a folder with code of its own has the user asked on the console
+        made = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{Path(folder).name} holds no tokenizer that can be read ({type(error).__name__}): download the folder "

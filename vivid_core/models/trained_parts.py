@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..whole_files import whole_file
 from .files import open_weights, read_tensors
 from .lora_files import DIFFUSERS_METADATA, plain_key
 from .widening import WIDTHS, widen
@@ -19,6 +19,7 @@ from .widening import WIDTHS, widen
 FAMILY = "cogvideox"
 METADATA = "vivid_trained_parts"
 PROJECTION = "patch_embed.proj"
+KINDS: dict[str, Any] = {"family": str, "channels": int, "rank": int, "alpha": (int, float), "mask_encoding": str}
 PART = "transformer."  # how diffusers' pipelines call it, in LoRA files too
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
@@ -67,8 +68,10 @@ def collect(transformer: nn.Module, alpha: float, mask_encoding: str = "resize")
 def save(parts: TrainedParts, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the parts as safetensors, of which `lora_files.read_lora` reads the LoRA with its scale; never half a file.
 
-    Raises ValueError when they are not whole (a matrix is missing, shapes contradict each other, NaN).
+    Raises ValueError when they are not whole (a matrix is missing, shapes contradict each other, NaN), and when the
+    file can't be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -78,9 +81,8 @@ def save(parts: TrainedParts, path: str | Path, dtype: torch.dtype = torch.float
     about = {name: getattr(parts, name) for name in ("family", "channels", "rank", "alpha", "mask_encoding")}
     scale = {PART + "lora_alpha": parts.alpha, PART + "r": parts.rank}
     metadata = {"format": "pt", METADATA: json.dumps({"version": 1, **about}), DIFFUSERS_METADATA: json.dumps(scale)}
-    unfinished = path.with_name(path.name + ".part")
-    save_file(tensors, unfinished, metadata)
-    os.replace(unfinished, path)
+    with whole_file(path, SafetensorError) as unfinished:
+        save_file(tensors, unfinished, metadata)
 
 
 def load(path: str | Path) -> TrainedParts:
@@ -96,12 +98,13 @@ def load(path: str | Path) -> TrainedParts:
             f"{name} holds no trained parts of a VIVID model (its metadata say nothing of them): choose a file that "
             "Train VIVID LoRA saved, or connect this one as a plain LoRA."
         )
-    about = json.loads(files.metadata[METADATA])
+    about = files.told(METADATA)
     tensors = {plain_key(key): tensor for key, tensor in read_tensors(files).items()}
     lora = {key: tensor for key, tensor in tensors.items() if key.endswith((DOWN, UP))}
     projection = {key.split(".")[-1]: tensor for key, tensor in tensors.items() if key.startswith(PROJECTION + ".")}
-    settings = {key: about.get(key) for key in ("family", "channels", "rank", "alpha", "mask_encoding")}
-    if None in settings.values() or set(tensors) - set(lora) - {f"{PROJECTION}.{key}" for key in projection}:
+    settings: dict[str, Any] = {key: about.get(key) for key in KINDS}
+    fitting = all(isinstance(settings[key], kind) for key, kind in KINDS.items())
+    if not fitting or set(tensors) - set(lora) - {f"{PROJECTION}.{key}" for key in projection}:
         raise ValueError(f"{name} was written by another version of VIVID: update the pack, or train it again.")
     parts = TrainedParts(lora, projection, **settings)
     _check_whole(parts, name)

@@ -16,6 +16,7 @@ from ..video.reading import read_frames, read_info
 
 VIDEOS = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"}
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
+FORMATS = ("PNG", "JPEG", "WEBP")
 TENSORS = ".safetensors"
 FRAMES, MASK = "frames", "mask"  # in a safetensors file: uint8 [F, H, W, 3] and [F, H, W], 255 = edit
 
@@ -78,12 +79,12 @@ def _images(path: Path) -> list[Path]:
 
 
 def _read_image(path: Path) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:  # its name says nothing, and some other kinds run programs
             return torch.from_numpy(np.array(image.convert("RGB")))
-    except (OSError, UnidentifiedImageError) as fault:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:  # what Pillow raises on damage
         raise ValueError(f"{path}: this can't be read as an image; export or download it again.") from fault
 
 

@@ -13,6 +13,8 @@ from ..runtime import Runtime
 from .crop_plan import CROP_MODES, follow_corners, plan_sizes, static_corners, subject_boxes
 from .keyframes import ASPECT_TOLERANCE
 
+MOST_MULTIPLE = 1024  # pixels; no model asks for more than 128
+
 __all__ = ["CROP_MODES", "Stitch", "check_crop_size", "check_source", "crop", "plan_crop", "uncrop"]
 
 
@@ -60,10 +62,10 @@ def plan_crop(
     """
     if mode not in CROP_MODES:
         raise ValueError(f"Crop: got the mode {mode!r}; use one of {', '.join(CROP_MODES)}.")
-    if not 0 <= padding <= 10 or multiple < 1 or not 0 <= megapixels <= 100:
+    if not 0 <= padding <= 10 or not 1 <= multiple <= MOST_MULTIPLE or not 0 <= megapixels <= 100:
         raise ValueError(
             f"Crop: got a padding of {padding}, a multiple of {multiple} and {megapixels} megapixels; use a padding of "
-            "0 to 10, a multiple of at least 1 and 0 to 100 megapixels."
+            f"0 to 10, a multiple of 1 to {MOST_MULTIPLE} and 0 to 100 megapixels."
         )
     notes = [] if notes is None else notes
     height, width = int(mask_fhw.shape[-2]), int(mask_fhw.shape[-1])

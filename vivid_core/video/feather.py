@@ -11,6 +11,7 @@ from ..checks import checked_mask
 from ..distance import distance_to
 from ..runtime import Runtime
 
+WIDEST = 1_000_000  # pixels, more than any frame has on a side
 Box = tuple[slice, slice]
 """Rows and columns of a frame, as slices with both ends set."""
 
@@ -47,11 +48,11 @@ def feather_outside(edit_mask_fhw: Tensor, radius_px: float, runtime: Runtime | 
     Exactly 1 where the edit mask is above 0.5; outside it falls with the Euclidean distance along a smoothstep and is
     exactly 0 from `radius_px` on. A radius up to 1 gives a hard edge. Frames with an empty mask stay empty.
 
-    Raises ValueError when the radius is negative or not a number, and as `checked_mask` does.
+    Raises ValueError when the radius is negative, beyond any frame or not a number, and as `checked_mask` does.
     """
     edit_mask_fhw = checked_mask(edit_mask_fhw, "Feather")
-    if not 0 <= radius_px < math.inf:
-        raise ValueError(f"Feather: got a radius of {radius_px} pixels; it must be a number from 0 up.")
+    if not 0 <= radius_px <= WIDEST:
+        raise ValueError(f"Feather: got a radius of {radius_px} pixels; it must be a number from 0 up to {WIDEST}.")
     runtime = runtime or Runtime()
     blend_fhw = torch.zeros(edit_mask_fhw.shape, dtype=torch.float32)
     for mask_hw, blend_hw in zip(edit_mask_fhw, blend_fhw):

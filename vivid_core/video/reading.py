@@ -26,6 +26,11 @@ Media = PathLike | io.BytesIO
 # read comes out about one level of 255 too dark.
 CONVERSION = 0x2 | 0x2000 | 0x40000
 
+# FFmpeg takes a text with addresses in it for a video too, in older versions whatever its name. Playing a video needs
+# neither the network nor other files.
+LOCAL = {"protocol_whitelist": "file"}
+LISTS = {"hls", "concat", "dash", "sdp", "rtsp", "imf", "webm_dash_manifest"}
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -99,13 +104,18 @@ def opened(media: Media) -> Iterator[Any]:
     if not (Path(path).stat().st_size if data is None else len(data)):
         raise ValueError(f"{path}: the file is empty (0 bytes); export or download it again.")
     try:
-        container = av.open(str(path) if data is None else io.BytesIO(data))
+        container = av.open(str(path) if data is None else io.BytesIO(data), options=LOCAL)
     except av.error.FFmpegError as fault:
         raise ValueError(
             f"{path}: this can't be opened as a video ({fault.strerror}); the file is damaged, cut short or of "
             "another kind, so export or download it again."
         ) from fault
     with container:
+        if LISTS & set(container.format.name.split(",")):
+            raise ValueError(
+                f"{path}: this is a list of other files or addresses and no video itself; export what it plays as one "
+                "video file."
+            )
         if not container.streams:
             raise ValueError(
                 f"{path}: the file holds neither pictures nor sound; it is damaged or cut short, so export or download "
