@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 from comfy_api.input_impl import VideoFromFile
@@ -112,7 +111,7 @@ class CompareEngines(io.ComfyNode):
             to_core(original), to_core(edit_mask), edits, blend, encoder, caption, runtime, notes, then=len(original)
         )
         path, saved = temp_file("vivid_engines", "mp4")
-        write_video(path, grid_frames(found, runtime=runtime), Fraction(fps).limit_denominator(1001))
+        write_video(path, grid_frames(found, runtime=runtime), fps)
         sheet = grid_sheet(found)[None]
         table = found.markdown()
         say([*notes, table])

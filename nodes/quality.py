@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 from comfy_api.input_impl import VideoFromFile
@@ -190,7 +189,7 @@ class Compare(io.ComfyNode):
         runtime = ComfyRuntime()
         runtime.begin(original.shape[0])
         wipe = wipe_frames(original, edited, mask, keys, layout, runtime=runtime)
-        write_video(path, wipe, Fraction(fps).limit_denominator(1001))
+        write_video(path, wipe, fps)
         sheet = contact_sheet(original, edited, mask, keys, runtime=runtime)[None]
         say(notes)
         return io.NodeOutput(VideoFromFile(path), to_graph(sheet), ui=ui.PreviewVideo([saved]))

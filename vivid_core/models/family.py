@@ -22,7 +22,9 @@ QUANTISED = re.compile(
 
 # Settings in config.json by which transformers has fetched and run code of others, whatever trust_remote_code said
 # (CVE-2026-4372 and CVE-2026-5241, in versions that many a ComfyUI still has). No module needs them from a file.
-FETCHES = re.compile(r"(attn|attention|experts)_implementation|trust_remote_code|auto_map|kernel_config")
+FETCHES = re.compile(
+    r"(attn|attention|experts)_implementation|trust_remote_code|auto_map|custom_pipeline|kernel_config"
+)
 
 
 def unchanged(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
