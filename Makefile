@@ -49,7 +49,7 @@ torture:
 # All benchmarks in about 15 minutes, into docs/benchmarks.md; BENCH=full takes more pairs. ARGS="stitch load_peak" runs
 # those and leaves the other rows; --unrecorded among them leaves the page alone:
 bench:
-	@$(IN_ENV) python benchmarks $(ARGS)
+	@VIVID_COMMIT="$$($(PYTHON3) tests/harness/commit.py)" $(IN_ENV) python benchmarks $(ARGS)
 
 env:
 	@$(PYTHON3) tests/harness/environment.py build
@@ -91,13 +91,13 @@ judge-embedded-sd:
 # in output/claims/: a run that was stopped goes on there. With ARGS the page is left alone, as in
 # ARGS="--model FILE --trials 16 --sheets FOLDER", or ARGS="--only steering --sd FILE --trials 4":
 claims:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(if $(FULL),--full) \
+	@VIVID_COMMIT="$$($(PYTHON3) tests/harness/commit.py)" $(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims $(if $(FULL),--full) \
 		$(if $(ARGS),$(ARGS),--document docs/claims.md)
 
 # The paper's ablations: one run of STEPS steps an arm, resumable, then many sampling seeds; in output/ablations/:
 STEPS ?= 2000
 ablations:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.ablations output/ablations --steps $(STEPS) \
+	@VIVID_COMMIT="$$($(PYTHON3) tests/harness/commit.py)" $(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training.claims.ablations output/ablations --steps $(STEPS) \
 		--results vivid_core/training/claims/ablations.json $(ARGS)
 
 # A shape that the embedded model has never seen, through Train VIVID LoRA in a real ComfyUI; in output/teach/:

@@ -17,6 +17,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: runs on a CUDA GPU where there is one, else on the pretend accelerator")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in a browser come last: it leaves an event loop behind, in which ComfyUI's executor can't start its own."""
+    items.sort(key=lambda item: "page" in item.path.parent.parts)
+
+
 @pytest.fixture(scope="session")
 def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base folder of the ComfyUI in this process, with the pack loaded. It can be booted only once."""

@@ -5,28 +5,19 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+COMMIT = "VIVID_COMMIT"  # a variable of the environment: the pack itself calls no other program
 UNKNOWN = "unknown"
-CHANGED = " with changes"
-WRITTEN = "docs"  # by the commands themselves: not a change of the code
 MEMORY = Path("/proc/meminfo")
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of NVIDIA, of AMD, in WSL
 
 
-def commit(root: Path = ROOT) -> str:
-    """The commit of the pack in `root`, 7 digits or more, with "with changes" after it where files of it were changed
-    since or are new (those in `docs/` don't count); "unknown" without git, or where the pack is only a part of another
-    repository."""
-    top, head = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "--short", "HEAD")
-    if top is None or head is None or Path(top).resolve() != root.resolve():
-        return UNKNOWN
-    changed = _git(root, "status", "--porcelain", "--", ".", f":!{WRITTEN}")
-    return head + (CHANGED if changed != "" else "")
+def commit() -> str:
+    """The commit of the pack as who calls the command has told it; "unknown" otherwise."""
+    return os.environ.get(COMMIT, "").strip() or UNKNOWN
 
 
 def today() -> str:
@@ -64,12 +55,3 @@ def _memory_gb() -> float | None:
         return None
     line = next((one for one in MEMORY.read_text().splitlines() if one.startswith("MemTotal:")), None)
     return None if line is None else int(line.split()[1]) * 1024 / 1e9
-
-
-def _git(root: Path, *command: str) -> str | None:
-    """What git says; None where there is none, or it fails."""
-    try:
-        said = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return said.stdout.strip() if said.returncode == 0 else None

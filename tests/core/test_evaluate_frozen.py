@@ -72,3 +72,10 @@ def test_other_weights_are_another_engine(weights: Path, tmp_path: Path) -> None
     other.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     first, second = (engines_of([f"pix2video:model={path}"], Models())[0] for path in (weights, other))
     assert first.label == second.label and first.identity != second.identity
+
+
+def test_without_a_model_the_one_of_the_pack_is_taken(case: LoadedCase) -> None:
+    told = (f"pix2video:steps=1,model={embedded_sd.WEIGHTS}", "pix2video:steps=1")
+    named, own = (engines_of([one], Models())[0] for one in told)
+    assert own.identity == named.identity
+    assert torch.equal(*(one.make(case, 0, Runtime()).frames_fhwc for one in (named, own)))

@@ -293,7 +293,7 @@ def test_ta_and_tc_are_there_with_an_encoder_only_and_ta_not_for_deletions(tmp_p
         ("vivid:steps=many", "must be a whole number"),
         ("vivid:steps", "NAME:key=value"),
         ("vivid:model=gone.safetensors", "there is no such model"),
-        ("pix2video", "needs a file of the embedded Stable Diffusion"),
+        ("pix2video:model=gone.safetensors", "there is no such model"),
         ({"engine": "mean", "label": "a\nb"}, "characters in a line"),
         ({"engine": ["mean"]}, "choose one of"),
     ],

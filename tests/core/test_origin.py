@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import commit as clone
 
 from vivid_core import origin
 
@@ -32,29 +33,36 @@ def git(root: Path, *command: str) -> str:
 
 def test_a_commit_is_its_number_and_whether_anything_was_changed_since(repository: Path) -> None:
     head = git(repository, "rev-parse", "--short", "HEAD")
-    assert origin.commit(repository) == head
+    assert clone.commit(repository) == head
     (repository / "docs").mkdir()
     (repository / "docs" / "claims.md").write_text("written by a command\n")
-    assert origin.commit(repository) == head, "the page itself is no change of the code"
+    assert clone.commit(repository) == head, "the page itself is no change of the code"
     (repository / "new.py").write_text("2\n")
-    assert origin.commit(repository) == f"{head} with changes"
+    assert clone.commit(repository) == f"{head} with changes"
     (repository / "new.py").unlink()
     (repository / "code.py").write_text("2\n")
-    assert origin.commit(repository) == f"{head} with changes"
+    assert clone.commit(repository) == f"{head} with changes"
 
 
 def test_without_a_repository_of_its_own_the_packs_commit_is_unknown(repository: Path, tmp_path: Path) -> None:
     inner = repository / "custom_nodes" / "vivid"
     inner.mkdir(parents=True)
-    assert origin.commit(inner) == origin.UNKNOWN, "this commit is the other repository's"
+    assert clone.commit(inner) == clone.UNKNOWN, "this commit is the other repository's"
     (tmp_path / "plain").mkdir()
-    assert origin.commit(tmp_path / "plain") == origin.UNKNOWN
-    assert origin.commit(tmp_path / "not there") == origin.UNKNOWN
+    assert clone.commit(tmp_path / "plain") == clone.UNKNOWN
+    assert clone.commit(tmp_path / "not there") == clone.UNKNOWN
 
 
 def test_without_git_the_commit_is_unknown(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert origin.commit(repository) == origin.UNKNOWN
+    assert clone.commit(repository) == clone.UNKNOWN
+
+
+def test_documents_name_the_commit_that_their_command_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(origin.COMMIT, raising=False)
+    assert origin.commit() == origin.UNKNOWN
+    monkeypatch.setenv(origin.COMMIT, "1234567 with changes\n")
+    assert origin.commit() == "1234567 with changes"
 
 
 def test_the_machine_is_told_without_its_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,7 +39,7 @@ from vivid_core.training.adapter_training import (
 )
 from vivid_core.training.bases import load_base
 from vivid_core.training.dataset import open_dataset
-from vivid_core.training.latent_cache import LatentCache
+from vivid_core.training.latent_cache import UNFINISHED, LatentCache
 from vivid_core.training.new_shape import write_new_shape
 from vivid_core.training.objective import Batch, Objective
 from vivid_core.training.settings import TrainSettings
@@ -281,6 +282,18 @@ def test_several_processes_together_keep_no_more_than_the_cache_may_hold(tmp_pat
     for one, part in zip(together, clips.split(2)):
         one(part)
     assert len(list((tmp_path / "shared").iterdir())) == 2
+
+
+def test_what_killed_runs_left_in_the_cache_goes_and_what_others_are_writing_stays(tmp_path: Path) -> None:
+    base = engine()
+    left, written, other = (tmp_path / name for name in (f"{UNFINISHED}left", f"{UNFINISHED}written", "kept"))
+    for file in (left, written, other):
+        file.write_bytes(b"half")
+    for file in (left, other):
+        os.utime(file, (1, 1))
+    adapter: Any = base.adapter
+    LatentCache(adapter, base.vae, base.vae_place, "vae", tmp_path)
+    assert not left.exists() and written.exists() and other.exists()
 
 
 def test_latents_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:

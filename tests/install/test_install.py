@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 NEEDED = ("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "js/vivid.js", "icon.png")
 NOT_WANTED = ("tests/", "benchmarks/", ".ci/", ".github/", "Makefile", ".gitignore")
-MOST_BYTES = 20_000_000
+MOST_BYTES = 30_000_000
 # What the registry's scanner takes for a danger, whatever it is used for.
 SUSPECT = re.compile(rb"\bsubprocess\b|os\.system|\bpopen\b|__import__|pickle\.loads?\(|base64|urlopen|new Function\(")
 COMMAND = re.compile(r'run "([^"]+)" (-m pip install .+?) (?:for a newer one )?and restart ComfyUI')

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..json_text import parsed
-from ..models.embedded import WEIGHTS
+from ..models import embedded, embedded_sd
 from . import model_engines, plain_engines
 from .engine import Engine, Make, weights_identity
 from .model_engines import Models
@@ -22,13 +22,13 @@ TEXT, WHOLE, NUMBER = "a text", "a whole number", "a number"
 @dataclass(frozen=True)
 class Kind:
     """One way to edit: what it is, its settings (what each must be, and its default; None is the model's own), whether
-    the seed makes a difference, and whether it can't do without a file of weights."""
+    the seed makes a difference, and the weights it has where `model` names none."""
 
     meaning: str
     settings: Mapping[str, tuple[str, Any]]
     make: Callable[[Mapping[str, Any], Models], Make]
     seeded: bool = True
-    needs_model: bool = False
+    weights: Path = embedded.WEIGHTS
 
 
 def _plain(make: Callable[[Mapping[str, Any]], Make]) -> Callable[[Mapping[str, Any], Models], Make]:
@@ -55,8 +55,8 @@ KINDS: dict[str, Kind] = {
     "vivid": Kind("a VIVID model from the text alone", EDITING, model_engines.direct),
     "kive": Kind("one frame by a VIVID model, carried by the model", EDITING, model_engines.kive),
     "flow": Kind("one frame by a VIVID model, carried by optical flow", EDITING, model_engines.flow),
-    "pix2video": Kind("Pix2Video", FROZEN, model_engines.pix2video, seeded=False, needs_model=True),
-    "uniedit": Kind("UniEdit, appearance", FROZEN, model_engines.uniedit, seeded=False, needs_model=True),
+    "pix2video": Kind("Pix2Video", FROZEN, model_engines.pix2video, seeded=False, weights=embedded_sd.WEIGHTS),
+    "uniedit": Kind("UniEdit, appearance", FROZEN, model_engines.uniedit, seeded=False, weights=embedded_sd.WEIGHTS),
 }
 USUAL = ("vivid", "kive", "flow", "background", "mean", "unchanged")
 
@@ -159,10 +159,7 @@ def _engine(told: Mapping[str, Any], models: Models) -> Engine:
     settings: dict[str, Any] = {key: told[key] for key in kind.settings}
     weights = ""
     if "model" in settings:
-        if kind.needs_model and not settings["model"]:
-            name = told["engine"]
-            raise ValueError(f"Evaluate: {name} needs a file of the embedded Stable Diffusion: {name}:model=FILE.")
-        weights = weights_identity(settings["model"] or WEIGHTS)
+        weights = weights_identity(settings["model"] or kind.weights)
     make = kind.make(settings, models)
     shown: Sequence[str] = [key for key in settings if key != "model"]
     return Engine(told[LABEL], told["engine"], {key: settings[key] for key in shown}, make, weights, kind.seeded)

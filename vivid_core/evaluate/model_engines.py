@@ -25,6 +25,7 @@ from ..editors.pix2video_clip import edit_frames
 from ..editors.texts import prompt_for
 from ..editors.uniedit import UniEditSettings
 from ..editors.uniedit_clip import edit_clip
+from ..models import embedded_sd
 from ..runtime import Runtime
 from ..training.bases import DeviceRuntime, load_base
 from ..video.keyframes import Keyframe, Keyframes
@@ -49,9 +50,13 @@ class Models:
         return self._models[path]
 
     def frozen(self, path: str, kind: str) -> Backbone:
-        """The embedded Stable Diffusion in a file, on the CPU. Raises ValueError as `embedded_backbone` does."""
+        """The embedded Stable Diffusion in a file, without one the pack's, on the CPU.
+
+        Raises ValueError as `embedded_backbone` does.
+        """
         if (path, kind) not in self._backbones:
-            self._backbones[path, kind] = embedded_backbone(kind, path)  # type: ignore[arg-type]
+            file = path or embedded_sd.WEIGHTS
+            self._backbones[path, kind] = embedded_backbone(kind, file)  # type: ignore[arg-type]
         return self._backbones[path, kind]
 
 

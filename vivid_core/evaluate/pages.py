@@ -7,7 +7,6 @@ its own and every address but its own folder.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
@@ -154,15 +153,16 @@ def page(
     """A page of its own, from parts of the folder `page`; `data` is what its script reads."""
     style = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in styles)
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in scripts)
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = hashlib.sha256((script + body).encode()).hexdigest()  # no text in the page can name it
     sources = "default-src 'none'; media-src 'self' file:; img-src data:; style-src 'unsafe-inline'"
-    policy = f"{sources}; script-src 'sha256-{allowed}'"
+    policy = f"{sources}; script-src 'nonce-{allowed}'"
     told = "" if data is None else f'<script type="application/json" id="study">{_in_script(data)}</script>'
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">\n'
-        f"<style>{style}</style></head>\n<body {attributes}>{body}{told}\n<script>{script}</script></body></html>\n"
+        f"<style>{style}</style></head>\n<body {attributes}>{body}{told}\n"
+        f'<script nonce="{allowed}">{script}</script></body></html>\n'
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from ..editors.contract import Place
 
 KEPT = torch.float16
 NAME = "latents"
+UNFINISHED = "."  # how the names of unfinished files begin
+ABANDONED = 3600.0  # seconds after which an unfinished file belongs to nobody
 Hold = Callable[[int, int, int, int], AbstractContextManager[None]]
 
 
@@ -44,6 +47,7 @@ class LatentCache:
         self._adapter, self._vae, self._place, self._hold = adapter, vae, place, hold
         self._begin = f"{identity}/{adapter.scale}/"
         self._folder = made_folder(folder)
+        _tidy(self._folder)
         used = sum(_size(file) for file in self._folder.iterdir())
         self._left = (max_bytes - used) // processes
         self.encoded = 0
@@ -86,13 +90,21 @@ class LatentCache:
         content = save({NAME: latents.contiguous()})
         if len(content) > self._left:
             return
-        unfinished = self._folder / f".{uuid.uuid4().hex}"
+        unfinished = self._folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
             unfinished.write_bytes(content)
             os.replace(unfinished, self._folder / key)
             self._left -= len(content)
         except OSError:  # a full disk: what can't be kept is made again
             unfinished.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Take away what runs that were killed have left."""
+    for file in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
 
 
 def _size(file: Path) -> int:
