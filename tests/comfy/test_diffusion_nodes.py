@@ -389,8 +389,9 @@ def test_latents_of_the_embedded_model_are_shown_in_colours_fitted_to_its_codec(
     assert picture.size == (8, 8) and colour[0] > 180 and colour[1:].max() < 80
 
 
-def test_an_empty_list_says_what_to_put_where(refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_says_what_to_put_where(refusal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bridge("engine_files"), "models", lambda folders: [])
+    monkeypatch.setattr(of_pack("vivid_core.models.embedded_sd"), "WEIGHTS", tmp_path / "gone")
     text = refusal(model="none found")
     assert text.startswith("Load Diffusion Model: there is no model in") and "checkpoint there" in text
 
