@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 
 def _run_all(names: list[str], existing: Mapping[str, About], variant: str, full: bool, recorded: bool) -> bool:
     """Run those that have the variant; True when one failed."""
-    made = {"date": origin.today(), "commit": origin.commit(HERE.parent), "machine": origin.machine()}
+    made = {"date": origin.today(), "commit": origin.commit(), "machine": origin.machine()}
     made["form"] = "full" if full else "quick"
     deadline = time.monotonic() + (LIMIT_S[full] if variant == CPU or full else ON_A_GPU_S)
     failed = False
