@@ -13,7 +13,7 @@ from .comfy_bridge.diffusion_files import CONTROL_FOLDER, MODEL_FOLDERS, MOTION_
 from .comfy_bridge.diffusion_loading import EMBEDDED, embedded_choices, load_diffusion, load_embedded
 from .comfy_bridge.precision import CHOICES as PRECISIONS
 from .comfy_bridge.progress import say
-from .comfy_bridge.shared import file_identity
+from .comfy_bridge.shared import fingerprint_of
 from .schema import expert, node_schema
 
 WITH_MODEL, NONE, AUTO = "with the model", "none", "auto"
@@ -84,11 +84,9 @@ class LoadDiffusion(io.ComfyNode):
     def fingerprint_inputs(cls, **named: Any) -> Any:
         if None in named.values():
             return None  # from other nodes, which have not run yet: what they give decides
-        try:
-            chosen = _chosen(**named)
-            return None if chosen is None else file_identity(engine_files.inside(*chosen.paths()))
-        except (ValueError, OSError):
-            return float("nan")  # execute will say what is missing
+        if named["model"] in EMBEDDED:
+            return None
+        return fingerprint_of(lambda: engine_files.inside(*_chosen(**named).paths()))
 
     @classmethod
     def execute(cls, **named: Any) -> io.NodeOutput:
@@ -161,10 +159,7 @@ class LoadDepth(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None, precision: str | None) -> Any:
-        try:
-            return None if file is None else file_identity(engine_files.inside(depth_path(file)))
-        except (ValueError, OSError):
-            return float("nan")  # execute will say what is missing
+        return None if file is None else fingerprint_of(lambda: engine_files.inside(depth_path(file)))
 
     @classmethod
     def execute(cls, file: str, precision: str) -> io.NodeOutput:

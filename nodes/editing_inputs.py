@@ -92,16 +92,28 @@ def window_inputs() -> list[Any]:
     ]
 
 
+def rim_input() -> Any:
+    """How wide the blend is where no blend mask says it."""
+    return io.Int.Input(
+        "feather",
+        default=8,
+        min=0,
+        max=256,
+        tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
+    )
+
+
+def negative_input() -> Any:
+    """The negative prompt of an editor that encodes its texts itself."""
+    return io.String.Input(
+        "negative", default="", multiline=True, tooltip="What must not be seen. Empty is usual.", **expert()
+    )
+
+
 def joint_inputs() -> list[Any]:
     """How the result is put into the clip."""
     return [
-        io.Int.Input(
-            "feather",
-            default=8,
-            min=0,
-            max=256,
-            tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
-        ),
+        rim_input(),
         io.Boolean.Input(
             "colour_match",
             default=True,

@@ -15,7 +15,7 @@ from .comfy_bridge.engine_loading import EngineFiles, load_engine
 from .comfy_bridge.memory import explained_out_of_memory
 from .comfy_bridge.precision import CHOICES as PRECISIONS
 from .comfy_bridge.progress import say
-from .comfy_bridge.shared import file_identity
+from .comfy_bridge.shared import fingerprint_of
 from .schema import expert, node_schema
 
 EMBEDDED = "embedded (comes with the pack)"
@@ -97,10 +97,7 @@ class LoadEngine(io.ComfyNode):
     def fingerprint_inputs(cls, **named: Any) -> Any:
         if None in named.values():
             return None  # from other nodes, which have not run yet: what they give decides
-        try:
-            return file_identity(engine_files.inside(*_chosen(**named).paths()))
-        except (ValueError, OSError):
-            return float("nan")  # execute will say what is missing
+        return fingerprint_of(lambda: engine_files.inside(*_chosen(**named).paths()))
 
     @classmethod
     def execute(cls, **named: Any) -> io.NodeOutput:

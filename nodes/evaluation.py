@@ -14,6 +14,7 @@ from .comfy_bridge.clip_scores import native_encoder
 from .comfy_bridge.files import temp_file
 from .comfy_bridge.progress import ComfyRuntime, say
 from .comfy_bridge.tensors import to_core, to_graph
+from .judging_inputs import clip_score_inputs, used_blend_input
 from .schema import node_schema
 
 EDITS = ("edited_1", "edited_2", "edited_3", "edited_4", "edited_5", "edited_6")
@@ -55,21 +56,8 @@ class CompareEngines(io.ComfyNode):
                     optional=True,
                     tooltip="Frame rate of the video; connect the one of the source.",
                 ),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="The soft mask that was used for blending; without it the edit mask counts.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    optional=True,
-                    tooltip="A CLIP from Load CLIP Vision: how alike neighbouring frames are to it (TC).",
-                ),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="The text half of the same CLIP, for TA: clip_l for ViT-L, from Load CLIP.",
-                ),
+                used_blend_input(),
+                *clip_score_inputs(),
                 io.String.Input(
                     "caption",
                     default="",
@@ -106,7 +94,9 @@ class CompareEngines(io.ComfyNode):
         encoder = native_encoder(clip_vision, clip) if clip_vision is not None else None
         blend = None if blend_mask is None else to_core(blend_mask)
         runtime = ComfyRuntime()
-        caption = caption if encoder else ""
+        if caption and encoder is None:
+            notes.append("The caption is not used: connect clip_vision and clip for TA.")
+            caption = ""
         found = compare_edits(
             to_core(original), to_core(edit_mask), edits, blend, encoder, caption, runtime, notes, then=len(original)
         )

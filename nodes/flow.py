@@ -11,7 +11,7 @@ from ..vivid_core.models.raft import LEAST_SIDE
 from . import sockets
 from .comfy_bridge.flow import flow_files, flow_path, load_flow
 from .comfy_bridge.progress import say
-from .comfy_bridge.shared import file_identity
+from .comfy_bridge.shared import fingerprint_of
 from .schema import expert, node_schema
 
 
@@ -62,10 +62,7 @@ class LoadFlow(io.ComfyNode):
     def fingerprint_inputs(cls, model: str | None, **_: Any) -> Any:
         if model is None:
             return None  # from another node, which has not run yet: what it gives decides
-        try:
-            return file_identity([flow_path(model)])
-        except (ValueError, OSError):
-            return float("nan")  # execute will say what is missing
+        return fingerprint_of(lambda: [flow_path(model)])
 
     @classmethod
     def execute(cls, model: str, longest_side: int, updates: int) -> io.NodeOutput:

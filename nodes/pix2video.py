@@ -17,7 +17,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs
+from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs, negative_input, rim_input
 from .schema import expert, node_schema
 
 ATTENDED: dict[str, tuple[Any, ...]] = {
@@ -84,16 +84,8 @@ class Pix2Video(io.ComfyNode):
                     max=99999,
                     tooltip="The frame that all others look at. -1: the first keyframe, or where the order begins.",
                 ),
-                io.Int.Input(
-                    "feather",
-                    default=8,
-                    min=0,
-                    max=256,
-                    tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
-                ),
-                io.String.Input(
-                    "negative", default="", multiline=True, tooltip="What must not be seen. Empty is usual.", **expert()
-                ),
+                rim_input(),
+                negative_input(),
                 io.Combo.Input(
                     "attended",
                     options=list(ATTENDED),

@@ -19,6 +19,7 @@ from .comfy_bridge.files import temp_file
 from .comfy_bridge.flow import ManagedFlow, flow_runtime
 from .comfy_bridge.progress import ComfyRuntime, say
 from .comfy_bridge.tensors import to_core, to_graph
+from .judging_inputs import clip_score_inputs, used_blend_input
 from .schema import node_schema
 
 
@@ -37,22 +38,9 @@ class MeasureEdit(io.ComfyNode):
                 io.Image.Input("original", tooltip="The clip before the edit."),
                 io.Image.Input("edited", tooltip="The clip after the edit, at the same size."),
                 io.Mask.Input("edit_mask", tooltip="Where the edit is."),
-                io.Mask.Input(
-                    "blend_mask",
-                    optional=True,
-                    tooltip="The soft mask that was used for blending; without it the edit mask counts.",
-                ),
+                used_blend_input(),
                 sockets.Keyframes.Input("keyframes", optional=True, tooltip="For the drift measure."),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    optional=True,
-                    tooltip="A CLIP from Load CLIP Vision: how alike neighbouring frames are to it (TC).",
-                ),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="The text half of the same CLIP, for TA: clip_l for ViT-L, from Load CLIP.",
-                ),
+                *clip_score_inputs(),
                 io.String.Input(
                     "caption",
                     default="",
@@ -110,6 +98,7 @@ class MeasureEdit(io.ComfyNode):
         original = checked_frames(to_core(original), "Measure Edit, original", notes)
         edited = checked_frames(to_core(edited), "Measure Edit, edited", notes)
         mask = checked_mask_for(to_core(edit_mask), original, "Measure Edit, edit_mask", notes)
+        check_not_empty(mask, "Measure Edit, edit_mask")
         if blend_mask is not None:
             blend_mask = checked_mask_for(to_core(blend_mask), original, "Measure Edit, blend_mask", notes)
             check_not_empty(blend_mask, "Measure Edit, blend_mask")

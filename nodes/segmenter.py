@@ -10,7 +10,7 @@ from . import sockets
 from .comfy_bridge import engine_files
 from .comfy_bridge.progress import say
 from .comfy_bridge.segmenter import PRECISIONS, load_segmenter, segmenter_files, segmenter_path
-from .comfy_bridge.shared import file_identity
+from .comfy_bridge.shared import fingerprint_of
 from .schema import expert, node_schema
 
 
@@ -60,10 +60,7 @@ class LoadSegmenter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None, precision: str | None) -> Any:
-        try:
-            return None if file is None else file_identity(engine_files.inside(segmenter_path(file)))
-        except (ValueError, OSError):
-            return float("nan")  # execute will say what is missing
+        return None if file is None else fingerprint_of(lambda: engine_files.inside(segmenter_path(file)))
 
     @classmethod
     def execute(cls, file: str, precision: str) -> io.NodeOutput:

@@ -15,7 +15,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs
+from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs, negative_input, rim_input
 from .schema import expert, node_schema
 
 REPLAY, REDENOISE = "replay", "denoise along"
@@ -71,13 +71,7 @@ class UniEdit(io.ComfyNode):
                     tooltip="Whether the model itself is told where the object is. blend only: the mask only says "
                     "where the edit shows. mask: by the mask. word: by the word below in the source prompt.",
                 ),
-                io.Int.Input(
-                    "feather",
-                    default=8,
-                    min=0,
-                    max=256,
-                    tooltip="Width of the soft rim outside the mask, in pixels; used without a blend mask.",
-                ),
+                rim_input(),
                 io.String.Input(
                     "word",
                     default="",
@@ -93,9 +87,7 @@ class UniEdit(io.ComfyNode):
                     tooltip="For masks: word. Lower marks more.",
                     **expert(),
                 ),
-                io.String.Input(
-                    "negative", default="", multiline=True, tooltip="What must not be seen. Empty is usual.", **expert()
-                ),
+                negative_input(),
                 io.Float.Input(
                     "content",
                     default=1.0,

@@ -50,3 +50,12 @@ def file_identity(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
         status = os.stat(path)
         identities.append((os.path.realpath(path), status.st_size, status.st_mtime_ns))
     return tuple(identities)
+
+
+def fingerprint_of(find: Callable[[], Iterable[Path]]) -> Any:
+    """What a loading node's result depends on: the files that `find` names. Never the same twice where there are none,
+    as then the node is to run and say what is missing."""
+    try:
+        return file_identity(find())
+    except (ValueError, OSError):
+        return float("nan")

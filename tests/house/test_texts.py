@@ -20,6 +20,7 @@ HELP = ROOT / "js" / "docs"
 LOCALES = ROOT / "locales"
 LANGUAGES = ("en", "zh")
 README = ROOT / "README.md"
+SHARED_ENDINGS = ("_input", "_inputs", "_outputs")
 SECTIONS = ("When to use it", "Inputs", "Outputs", "How it works", "Tips", "Workflows")
 SYNTAX_OF_VUE_I18N = set("{}|@")  # the page compiles translations: a stray brace there is an exception
 CHINESE_SECTIONS = ("何时使用", "输入", "输出", "工作原理", "提示", "工作流")
@@ -82,28 +83,32 @@ def socket(call: ast.expr, constants: dict[str, Any]) -> Socket:
 
 
 def shared_lists() -> dict[str, list[Socket]]:
-    """What functions of nodes/ return that several schemas unpack into their lists, by the functions' names."""
+    """What functions of nodes/ return that several schemas have in their lists, by the functions' names."""
     found: dict[str, list[Socket]] = {}
     for path in sorted((ROOT / "nodes").glob("*.py")):
         tree = ast.parse(path.read_text())
         for function in tree.body:
-            if not isinstance(function, ast.FunctionDef) or not function.name.endswith(("_inputs", "_outputs")):
+            if not isinstance(function, ast.FunctionDef) or not function.name.endswith(SHARED_ENDINGS):
                 continue
             last = function.body[-1]
-            if isinstance(last, ast.Return) and isinstance(last.value, ast.List):
-                found[function.name] = [socket(entry, constants_of(tree)) for entry in last.value.elts]
+            if isinstance(last, ast.Return) and isinstance(last.value, (ast.List, ast.Call)):
+                entries = last.value.elts if isinstance(last.value, ast.List) else [last.value]
+                assert function.name not in found, f"two functions are named {function.name}"
+                found[function.name] = list(sockets_of(entries, constants_of(tree), found))
     return found
 
 
-def sockets_of(listed: ast.expr, constants: dict[str, Any], shared: dict[str, list[Socket]]) -> tuple[Socket, ...]:
-    assert isinstance(listed, ast.List)
+def sockets_of(
+    entries: list[ast.expr], constants: dict[str, Any], shared: dict[str, list[Socket]]
+) -> tuple[Socket, ...]:
+    """The sockets of a list's entries: each written there, or returned by a function named in `shared`."""
     found: list[Socket] = []
-    for entry in listed.elts:
-        if isinstance(entry, ast.Starred):
-            assert isinstance(entry.value, ast.Call) and isinstance(entry.value.func, ast.Name), ast.dump(entry)
-            found += shared[entry.value.func.id]
+    for entry in entries:
+        call = entry.value if isinstance(entry, ast.Starred) else entry
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            found += shared[call.func.id]
         else:
-            found.append(socket(entry, constants))
+            found.append(socket(call, constants))
     return tuple(found)
 
 
@@ -114,7 +119,9 @@ def schemas(path: Path) -> Iterator[Node]:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "node_schema"):
             continue
         words = {word.arg: word.value for word in call.keywords if word.arg}
-        sides = [sockets_of(words[side], constants, SHARED) for side in ("inputs", "outputs")]
+        lists = [words[side] for side in ("inputs", "outputs")]
+        assert all(isinstance(listed, ast.List) for listed in lists), ast.dump(call)
+        sides = [sockets_of(listed.elts, constants, SHARED) for listed in lists if isinstance(listed, ast.List)]
         texts = [literal(words[name], constants) for name in ("node_id", "display_name", "description")]
         yield Node(*texts, inputs=sides[0], outputs=sides[1])
 

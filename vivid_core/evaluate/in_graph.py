@@ -84,7 +84,7 @@ def compare_edits(
     checked = {}
     for name, frames in edits.items():
         checked[name] = checked_frames(frames, f"Compare Engines, {name}", notes)
-        check_same_clip(original, checked[name], ORIGINAL, name)
+        check_same_clip(original, checked[name], ORIGINAL, f"Compare Engines, {name}")
     whole = runtime or Runtime()
     each = 2 * len(original)
     whole.begin(each * len(checked) + then)

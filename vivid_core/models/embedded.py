@@ -148,16 +148,17 @@ def load(path: str | Path) -> tuple[EmbeddedModel, dict[str, Any]]:
     return model, about["notes"]
 
 
-def settings_of(files: WeightFiles) -> dict[str, Any]:
-    """What `save` wrote beside the weights: `words`, the settings of both parts, `notes`.
+def settings_of(files: WeightFiles, metadata: str = METADATA, kind: str = "model") -> dict[str, Any]:
+    """What `save` wrote beside the weights of an embedded `kind`, as `metadata`: `words`, the settings of the parts,
+    `notes`.
 
     Raises ValueError when the file holds something else.
     """
-    if METADATA not in files.metadata:
+    if metadata not in files.metadata:
         raise ValueError(
-            f"{files.path.name} is no embedded model (its metadata say nothing of one): choose the pack's."
+            f"{files.path.name} is no embedded {kind} (its metadata say nothing of one): choose the pack's."
         )
-    about = files.told(METADATA)
+    about = files.told(metadata)
     words, notes = about.get("words"), about.get("notes", {})
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or not isinstance(notes, dict):
         raise ValueError(f"{files.path.name} has damaged metadata (its words are no texts): get the pack again.")

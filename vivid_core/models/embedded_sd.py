@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from ..optional import require
-from .embedded import TEXT_TOKENS, TEXT_WIDTH, WordTokenizer
+from .embedded import TEXT_TOKENS, TEXT_WIDTH, WordTokenizer, settings_of
 from .family import from_diffusers, from_transformers
-from .files import WeightFiles, open_weights, read_tensors
+from .files import open_weights, read_tensors
 
 WEIGHTS = Path(__file__).with_name("embedded_sd.safetensors")
 METADATA = "vivid_embedded_sd"
@@ -202,7 +202,7 @@ def load(path: str | Path = WEIGHTS) -> tuple[EmbeddedSD, dict[str, Any]]:
     for one that lacks tensors of a part it has.
     """
     files = open_weights(path)
-    about = settings_of(files)
+    about = settings_of(files, METADATA, "Stable Diffusion")
     named: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(files).items():
         part, _, rest = name.partition(".")
@@ -216,22 +216,6 @@ def load(path: str | Path = WEIGHTS) -> tuple[EmbeddedSD, dict[str, Any]]:
     for part, module in made.items():
         _fill(module, named.get(part, {}), f"{files.path.name} ({part})")
     return EmbeddedSD(tokenizer=WordTokenizer(words), depth=named.get("depth"), **made), about["notes"]
-
-
-def settings_of(files: WeightFiles) -> dict[str, Any]:
-    """What `save` wrote beside the weights: `words`, the settings of the parts, `notes`.
-
-    Raises ValueError when the file holds something else.
-    """
-    if METADATA not in files.metadata:
-        raise ValueError(
-            f"{files.path.name} is no embedded Stable Diffusion (its metadata say nothing of one): choose the pack's."
-        )
-    about = files.told(METADATA)
-    words, notes = about.get("words"), about.get("notes", {})
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or not isinstance(notes, dict):
-        raise ValueError(f"{files.path.name} has damaged metadata (its words are no texts): get the pack again.")
-    return about
 
 
 def _unet(config: Mapping[str, Any]) -> nn.Module:
