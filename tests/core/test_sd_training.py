@@ -20,7 +20,7 @@ from vivid_core.models import embedded_sd
 from vivid_core.training import sd_lessons, sd_trials
 from vivid_core.training.__main__ import main
 from vivid_core.training.sd_lessons import CONTROLNET, DEPTH, IMAGES, MOTION, REHEARSAL, SETTINGS, STAGES
-from vivid_core.training.sd_objective import LARGEST, latents_of, noised
+from vivid_core.training.sd_objective import LARGEST, MOSTLY_NOISE, latents_of, noised
 from vivid_core.training.sd_training import MODEL, SDTraining, settings_for
 from vivid_core.training.sd_trials import again, drawn, from_noise
 from vivid_core.training.sd_world.words import vocabulary
@@ -97,6 +97,26 @@ def test_lateness_makes_more_of_the_latents_noisy_and_spreads_them_as_it_says() 
         shares = torch.tensor([float((found.times_b < time).float().mean()) for time in (250, 500, 750)])
         expected = 1 - (1 - torch.tensor([0.25, 0.5, 0.75])) ** (1 / lateness)
         assert torch.allclose(shares, expected, atol=0.003)
+
+
+def test_a_hidden_frame_shows_noise_alone_and_its_velocity_leads_back_to_the_clip() -> None:
+    clips, schedule = torch.randn(2, 400, 1, 8, 4, 4), NoiseSchedule(**embedded_sd.NOISE)
+    first, second = (noised(clip, schedule, torch.Generator().manual_seed(0), 1.0, 0.5) for clip in clips)
+    signal, spread = (share.sqrt().view(-1, 1, 1, 1, 1) for share in _shares(schedule, first.times_b))
+    clean = signal * first.noisy_bcfhw - spread * first.v_bcfhw
+    assert torch.allclose(clean, clips[0], atol=1e-3)
+    hidden = (first.noisy_bcfhw == second.noisy_bcfhw).flatten(3).all(3)[:, 0]  # [B, F]: nothing of the clip is there
+    assert abs(float(first.noisy_bcfhw.transpose(1, 2)[hidden].std()) - 1) < 0.02
+    noisy = schedule.alphas()[first.times_b] < MOSTLY_NOISE
+    assert not hidden[~noisy].any()
+    chosen = hidden[noisy].any(1)
+    assert abs(float(chosen.float().mean()) - 0.5) < 0.1
+    assert abs(float(hidden[noisy][chosen].float().mean()) - 0.75) < 0.05  # of chances between a half and one
+
+
+def _shares(schedule: NoiseSchedule, times_b: Tensor) -> tuple[Tensor, Tensor]:
+    alphas = schedule.alphas()[times_b].float()
+    return alphas, 1 - alphas
 
 
 @pytest.mark.parametrize("stage", [IMAGES, MOTION])

@@ -33,6 +33,7 @@ IMAGE_BATCH, CLIP_BATCH = 32, 6
 REHEARSAL = 4  # each so manieth step of the motion stage is one of images
 REHEARSED_MOTION = 0.5  # of their captions name a motion
 LATENESS = 3.0  # of the times of clips: only where little is seen yet do the frames need each other, and the words
+HIDDEN = 0.75  # of the noisy clips: what a schedule calls noise still shows where things are, so that no word is needed
 WORD_RATE = 0.3  # of the learning rate, for what knows the words in the motion stage
 _USUAL = TrainSettings(learning_rate=1e-3, warmup=100, decay_from=0.6, ema=0.999, save_every=100, bf16=False)
 SETTINGS = {
@@ -99,7 +100,7 @@ def _motion(before: EmbeddedSD, seed: int) -> Lesson:
             with bypassed(unet):
                 return _image_loss(before, unet, codec, seed, MOTION, step, REHEARSED_MOTION)
         batch = draw_batch(seed, MOTION, step, CLIP_BATCH, FRAMES, motion_said=1.0)
-        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step), LATENESS)
+        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step), LATENESS, HIDDEN)
         text = before.encode(batch.captions).repeat_interleave(FRAMES, 0)
         return noise.loss(unet(noise.noisy_bcfhw, noise.times_b, text, return_dict=False)[0])
 

@@ -11,6 +11,7 @@ from ..diffusion.ddim import NoiseSchedule
 from ..models.embedded_codec import SCALING_FACTOR
 from ..models.embedded_frames import FrameCodec
 
+MOSTLY_NOISE = 0.3  # signal's share of the variance, below which frames may be hidden
 LARGEST = 5.0  # SNR + 1, the weight of a picture's own error in v: what is nearly clean must not rule the gradient
 
 
@@ -30,11 +31,18 @@ class Noised:
         return (errors * self.weights_b).mean()
 
 
-def noised(latents_bcfhw: Tensor, schedule: NoiseSchedule, generator: torch.Generator, lateness: float = 1.0) -> Noised:
+def noised(
+    latents_bcfhw: Tensor,
+    schedule: NoiseSchedule,
+    generator: torch.Generator,
+    lateness: float = 1.0,
+    hidden: float = 0.0,
+) -> Noised:
     """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them.
 
     With `lateness` above 1 more of them are noisy: `1 - (1 - share) ** lateness` of the way are those that were at
-    `share` of it.
+    `share` of it. Of the rows that are mostly noise the share `hidden` loses most of its frames or all: noise stands in
+    their place, and what was there is to be told from the rest and the words.
     """
     rows = len(latents_bcfhw)
     places = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows
@@ -44,7 +52,18 @@ def noised(latents_bcfhw: Tensor, schedule: NoiseSchedule, generator: torch.Gene
     noise = torch.randn(latents_bcfhw.shape, generator=generator)
     signal, spread = (share.sqrt().float().view(-1, 1, 1, 1, 1) for share in (alphas, 1 - alphas))
     noisy, v = signal * latents_bcfhw + spread * noise, signal * noise - spread * latents_bcfhw
+    if hidden:
+        gone = _hidden_frames(alphas, latents_bcfhw.shape[2], hidden, generator).view(rows, 1, -1, 1, 1)
+        # What is told is v; of noise alone it is the v that leads to the same latents.
+        noisy, v = torch.where(gone, noise, noisy), torch.where(gone, (signal * noise - latents_bcfhw) / spread, v)
     return Noised(noisy, v, times, (LARGEST * (1 - alphas)).clamp_max(1).float())  # SNR + 1 = 1 / (1 - alpha)
+
+
+def _hidden_frames(alphas_b: Tensor, frames: int, share: float, generator: torch.Generator) -> Tensor:
+    """Which frames [B, F] show noise alone: of the chosen rows each with a chance between a half and one."""
+    chosen = (torch.rand(len(alphas_b), generator=generator) < share) & (alphas_b < MOSTLY_NOISE)
+    chances = (1 + torch.rand(len(alphas_b), generator=generator)) / 2
+    return (torch.rand(len(alphas_b), frames, generator=generator) < chances[:, None]) & chosen[:, None]
 
 
 @torch.no_grad()
