@@ -23,7 +23,7 @@ from vivid_core.training.sd_lessons import CONTROLNET, DEPTH, IMAGES, MOTION, RE
 from vivid_core.training.sd_objective import LARGEST, MOSTLY_NOISE, latents_of, noised
 from vivid_core.training.sd_training import MODEL, SDTraining, settings_for
 from vivid_core.training.sd_trials import again, drawn, from_noise
-from vivid_core.training.sd_world.words import vocabulary
+from vivid_core.training.sd_world.words import MOTIONS, vocabulary
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -148,6 +148,21 @@ def test_the_motion_stage_moves_motion_modules_and_what_reads_words_and_nothing_
     assert all("attn2" in name for name, still in named_same(after.unet, before.unet) if not still)
     assert not all(same(after.text_encoder, before.text_encoder)) and after.motion is not None
     assert any(weight.any() for name, weight in after.motion.named_parameters() if "proj_out" in name)
+
+
+def test_words_of_motion_begin_louder_than_all_others_and_each_in_its_own_direction(folder: Path) -> None:
+    before, _ = embedded_sd.load(folder / IMAGES / MODEL)
+    table = before.text_encoder.get_input_embeddings().weight  # type: ignore[operator,union-attr]
+    quiet = table.detach().clone()
+    sd_lessons.lesson(MOTION, before, 0)
+    told = sorted({said.split()[-1] for said in MOTIONS.values()})
+    rows = before.tokenizer([" ".join(told)])[0, : len(told)]
+    assert len(told) == len(MOTIONS) and len(set(rows.tolist())) == len(told)
+    loud = table.detach()[rows]
+    assert torch.allclose(loud.norm(dim=1), torch.full((len(told),), sd_lessons.LOUD))
+    assert float((loud @ loud.T / sd_lessons.LOUD**2 - torch.eye(len(told))).abs().max()) < 0.5
+    others = torch.ones(len(quiet), dtype=torch.bool).scatter_(0, rows, False)
+    assert torch.equal(table.detach()[others], quiet[others]) and float(quiet.norm(dim=1).max()) < sd_lessons.LOUD / 10
 
 
 def test_a_step_of_rehearsal_leaves_the_motion_modules_alone(folder: Path) -> None:

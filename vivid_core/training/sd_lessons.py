@@ -24,7 +24,7 @@ from ..models.unet_motion import bypassed
 from .sd_objective import latents_of, noised, said_of_images
 from .sd_world.samples import draw_batch
 from .sd_world.scene import FRAMES
-from .sd_world.words import vocabulary
+from .sd_world.words import MOTIONS, vocabulary
 from .settings import TrainSettings
 
 IMAGES, MOTION, DEPTH, CONTROLNET = "images", "motion", "depth", "controlnet"
@@ -34,6 +34,9 @@ REHEARSAL = 4  # each so manieth step of the motion stage is one of images
 REHEARSED_MOTION = 0.5  # of their captions name a motion
 LATENESS = 3.0  # of the times of clips: only where little is seen yet do the frames need each other, and the words
 HIDDEN = 0.75  # of the noisy clips: what a schedule calls noise still shows where things are, so that no word is needed
+LOUD = (
+    10.0  # length of a motion word's embedding to begin with: beside what the encoder's layers add, less is not heard
+)
 WORD_RATE = 0.3  # of the learning rate, for what knows the words in the motion stage
 _USUAL = TrainSettings(learning_rate=1e-3, warmup=100, decay_from=0.6, ema=0.999, save_every=100, bf16=False)
 SETTINGS = {
@@ -83,6 +86,7 @@ def _images(seed: int) -> Lesson:
 
 def _motion(before: EmbeddedSD, seed: int) -> Lesson:
     unet = embedded_sd.with_motion(before.unet, embedded_sd.new_motion(seed))
+    _speak_up(before, seed)
     parts = {"unet": unet, "text_encoder": before.text_encoder}
     codec = load_frame_codec()
     moving, words = [], list(before.text_encoder.parameters())
@@ -109,6 +113,16 @@ def _motion(before: EmbeddedSD, seed: int) -> Lesson:
         return replace(before, unet=still, motion=motion, text_encoder=made["text_encoder"])
 
     return Lesson(parts, ((moving, 1.0), (words, WORD_RATE)), loss, result)
+
+
+@torch.no_grad()
+def _speak_up(model: EmbeddedSD, seed: int) -> None:
+    """Give each word that tells one motion from another a random embedding of the length `LOUD`."""
+    told = sorted({said.split()[-1] for said in MOTIONS.values()})
+    numbers = model.tokenizer([" ".join(told)])[0, : len(told)]
+    embeddings: Tensor = model.text_encoder.get_input_embeddings().weight  # type: ignore[operator,union-attr,assignment]
+    drawn = torch.randn(len(told), embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
+    embeddings[numbers] = LOUD * F.normalize(drawn, dim=1).to(embeddings)
 
 
 def _depth(before: EmbeddedSD, seed: int) -> Lesson:
