@@ -1,9 +1,9 @@
 """The four stages of training the embedded Stable Diffusion: images, motion, depth channel, depth ControlNet.
 
-Each starts from what the stage before it made and moves only its own weights, so that one image model is in them all.
-Motion modules have no text of their own: a word can reach them only through the image model's cross-attention, and in
-images nothing shows what "moving left" means. So the motion stage moves, beside the motion modules, the text encoder
-and the cross-attention's keys and values, and goes on seeing images, so that the image model stays one.
+Each starts from what the stage before it made, and all that comes out has one image model.
+Motion modules see one place of all frames and have no text of their own: a word reaches them only through the image
+model's cross-attention, and what it says moves a thing only through the image model's convolutions. A large image model
+brings both, this one does not. So the motion stage moves it and the text encoder too, slowly, and goes on with images.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ HIDDEN = 0.75  # of the noisy clips: what a schedule calls noise still shows whe
 LOUD = (
     10.0  # length of a motion word's embedding to begin with: beside what the encoder's layers add, less is not heard
 )
-WORD_RATE = 0.3  # of the learning rate, for what knows the words in the motion stage
+IMAGE_RATE = 0.3  # of the learning rate, for the image model and its words in the motion stage
 _USUAL = TrainSettings(learning_rate=1e-3, warmup=100, decay_from=0.6, ema=0.999, save_every=100, bf16=False)
 SETTINGS = {
     IMAGES: replace(_USUAL, total_steps=5000),
-    MOTION: replace(_USUAL, total_steps=3000),
+    MOTION: replace(_USUAL, total_steps=12000),
     DEPTH: replace(_USUAL, total_steps=1500, learning_rate=5e-4),
     CONTROLNET: replace(_USUAL, total_steps=2000, learning_rate=5e-4),
 }
@@ -87,17 +87,10 @@ def _images(seed: int) -> Lesson:
 def _motion(before: EmbeddedSD, seed: int) -> Lesson:
     unet = embedded_sd.with_motion(before.unet, embedded_sd.new_motion(seed))
     _speak_up(before, seed)
-    parts = {"unet": unet, "text_encoder": before.text_encoder}
+    parts = {"unet": _want(unet, True), "text_encoder": _want(before.text_encoder, True)}
     codec = load_frame_codec()
-    moving, words = [], list(before.text_encoder.parameters())
-    for name, weight in unet.named_parameters():
-        if "motion_modules" in name:
-            moving.append(weight)
-        elif ".attn2.to_k" in name or ".attn2.to_v" in name:
-            words.append(weight)
-    _want(unet, False)
-    for weight in (*moving, *words):
-        weight.requires_grad_(True)
+    moving = [weight for name, weight in unet.named_parameters() if "motion_modules" in name]
+    slow = [weight for name, weight in unet.named_parameters() if "motion_modules" not in name]
 
     def loss(step: int) -> Tensor:
         if step % REHEARSAL == 0:
@@ -112,7 +105,7 @@ def _motion(before: EmbeddedSD, seed: int) -> Lesson:
         still, motion = embedded_sd.without_motion(made["unet"])
         return replace(before, unet=still, motion=motion, text_encoder=made["text_encoder"])
 
-    return Lesson(parts, ((moving, 1.0), (words, WORD_RATE)), loss, result)
+    return Lesson(parts, ((moving, 1.0), ([*slow, *before.text_encoder.parameters()], IMAGE_RATE)), loss, result)
 
 
 @torch.no_grad()
