@@ -18,17 +18,17 @@ LARGEST = 5.0  # SNR + 1, the weight of a picture's own error in v: what is near
 @dataclass(frozen=True)
 class Noised:
     """Latents on their way: `noisy_bcfhw` at times `times_b`, one for all frames of a row, and v of them, `v_bcfhw`:
-    what is to be said; `weights_b` is how much each row counts."""
+    what is to be said; `weights_bf` is how much each frame counts."""
 
     noisy_bcfhw: Tensor
     v_bcfhw: Tensor
     times_b: Tensor
-    weights_b: Tensor
+    weights_bf: Tensor
 
     def loss(self, predicted_bcfhw: Tensor) -> Tensor:
         """The weighted squared error of a predicted v."""
-        errors = (predicted_bcfhw - self.v_bcfhw).square().flatten(1).mean(1)
-        return (errors * self.weights_b).mean()
+        errors = (predicted_bcfhw - self.v_bcfhw).square().mean((1, 3, 4))
+        return (errors * self.weights_bf).mean()
 
 
 def noised(
@@ -42,9 +42,10 @@ def noised(
 
     With `lateness` above 1 more of them are noisy: `1 - (1 - share) ** lateness` of the way are those that were at
     `share` of it. Of the rows that are mostly noise the share `hidden` loses most of its frames or all: noise stands in
-    their place, and what was there is to be told from the rest and the words.
+    their place, and what was there is to be told from the words and the rest. In half of these rows the rest is shown
+    clean, and doesn't count.
     """
-    rows = len(latents_bcfhw)
+    rows, frames = len(latents_bcfhw), latents_bcfhw.shape[2]
     places = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows
     places = 1 - (1 - places) ** lateness
     times = (places * schedule.trained).long().clamp_max(schedule.trained - 1)
@@ -52,18 +53,30 @@ def noised(
     noise = torch.randn(latents_bcfhw.shape, generator=generator)
     signal, spread = (share.sqrt().float().view(-1, 1, 1, 1, 1) for share in (alphas, 1 - alphas))
     noisy, v = signal * latents_bcfhw + spread * noise, signal * noise - spread * latents_bcfhw
+    weights = (LARGEST * (1 - alphas)).clamp_max(1).float()[:, None].repeat(1, frames)  # SNR + 1 = 1 / (1 - alpha)
     if hidden:
-        gone = _hidden_frames(alphas, latents_bcfhw.shape[2], hidden, generator).view(rows, 1, -1, 1, 1)
+        gone, clean = _hidden_frames(alphas, frames, hidden, generator)
         # What is told is v; of noise alone it is the v that leads to the same latents.
-        noisy, v = torch.where(gone, noise, noisy), torch.where(gone, (signal * noise - latents_bcfhw) / spread, v)
-    return Noised(noisy, v, times, (LARGEST * (1 - alphas)).clamp_max(1).float())  # SNR + 1 = 1 / (1 - alpha)
+        v = torch.where(_over(gone), (signal * noise - latents_bcfhw) / spread, v)
+        noisy = torch.where(_over(gone), noise, torch.where(_over(clean), latents_bcfhw, noisy))
+        weights = weights.masked_fill(clean, 0.0)
+    return Noised(noisy, v, times, weights)
 
 
-def _hidden_frames(alphas_b: Tensor, frames: int, share: float, generator: torch.Generator) -> Tensor:
-    """Which frames [B, F] show noise alone: of the chosen rows each with a chance between a half and one."""
-    chosen = (torch.rand(len(alphas_b), generator=generator) < share) & (alphas_b < MOSTLY_NOISE)
-    chances = (1 + torch.rand(len(alphas_b), generator=generator)) / 2
-    return (torch.rand(len(alphas_b), frames, generator=generator) < chances[:, None]) & chosen[:, None]
+def _hidden_frames(alphas_b: Tensor, frames: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which frames [B, F] show noise alone: of the chosen rows each with a chance between a half and one; and which
+    of the others show the clip itself."""
+    rows = len(alphas_b)
+    chosen, clean = (torch.rand(rows, generator=generator) < chance for chance in (share, 0.5))
+    chosen &= alphas_b < MOSTLY_NOISE
+    chances = (1 + torch.rand(rows, generator=generator)) / 2
+    gone = (torch.rand(rows, frames, generator=generator) < chances[:, None]) & chosen[:, None]
+    return gone, ~gone & (chosen & clean)[:, None]
+
+
+def _over(frames_bf: Tensor) -> Tensor:
+    """A choice of frames, for latents."""
+    return frames_bf[:, None, :, None, None]
 
 
 @torch.no_grad()
