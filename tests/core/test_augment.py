@@ -56,6 +56,18 @@ def test_dilation_is_what_its_definition_says(seed, height, width, sides):
         assert np.array_equal(grown, dilated_by_definition(mask, element, sides.top, sides.left))
 
 
+@given(margins)
+def test_the_element_of_a_dilation_is_a_quarter_of_an_ellipse_to_each_side(sides):
+    """With half axes of half a pixel more than the margin."""
+    element = ellipse(sides)
+    assert element.shape == (sides.top + sides.bottom + 1, sides.left + sides.right + 1)
+    for (row, column), within in np.ndenumerate(element):
+        down, across = row - sides.top, column - sides.left
+        height = (sides.bottom if down > 0 else sides.top) + 0.5
+        width = (sides.right if across > 0 else sides.left) + 0.5
+        assert within == ((down * width) ** 2 + (across * height) ** 2 <= (height * width) ** 2)
+
+
 def test_dilation_reaches_far():
     mask = np.zeros((700, 3), bool)
     mask[350, 1] = True
@@ -111,6 +123,11 @@ def test_the_box_grows_by_half_the_amount_on_each_side(mode):
     before, after = bounds(mask[0].numpy() > 0.5), bounds(augment_mask(mask, mode, 0.4)[0].numpy() > 0.5)
     across, down = int(np.ceil(0.2 * (before.right - before.left))), int(np.ceil(0.2 * (before.bottom - before.top)))
     assert after == (before.left - across, before.top - down, before.right + across, before.bottom + down)
+
+
+def test_a_pixel_of_just_a_half_is_no_object():
+    half = torch.full((2, 9, 9), 0.5)
+    assert not any(augment_mask(half, mode).any() for mode in MODES) and "0 of 2 frames" in size_verdict(half)
 
 
 def test_no_side_grows_more_than_half_the_way_to_the_border():
@@ -188,6 +205,25 @@ def test_the_size_filter_says_what_is_wrong():
     large[:, :, :61] = 1
     corners[:, :5, :5] = corners[:, -5:, -5:] = 1
     assert "0.49%" in size_verdict(tiny) and "61%" in size_verdict(large) and "box" in size_verdict(corners)
+
+
+def test_masks_of_just_the_smallest_and_largest_size_pass():
+    for rows, columns in ((5, 10), (60, 100)):
+        mask = torch.zeros(1, 100, 100)
+        mask[0, :rows, :columns] = 1
+        assert size_verdict(mask) is None
+    assert size_verdict(torch.ones(1, 3, 100) * (torch.arange(100) < 60)) is None, "as much of a wide frame"
+    assert "61%" in size_verdict(torch.ones(1, 100, 3) * (torch.arange(100) < 61)[:, None])
+    corners = torch.zeros(1, 100, 100)
+    corners[0, :50, :50] = corners[0, 80:90, 90:] = 1  # the box has 90 rows and all columns
+    assert size_verdict(corners) is None
+
+
+def test_a_seed_has_at_most_64_bits():
+    assert drawn_expansion("expand", 2**64 - 1) != drawn_expansion("expand", 0)
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=f"got {seed}; use a whole number from 0 to"):
+            drawn_expansion("expand", seed)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_confidence_is_high_where_seen_and_low_where_hidden() -> None:
         left, top, right, bottom = carried.box
         whole = scene.whole_fhw[carried.index, top:bottom, left:right].numpy() > 0.5
         visible = scene.masks_fhw[carried.index, top:bottom, left:right].numpy() > 0.5
+        assert carried.confidence.min() >= 0 and carried.confidence.max() <= 1
         seen.append(carried.confidence[visible].mean())
         if (whole & ~visible).sum() > 100:
             hidden.append(carried.confidence[whole & ~visible].mean())

@@ -40,6 +40,10 @@ def test_a_clip_in_windows_is_the_weighted_mean_of_what_each_says() -> None:
     assert torch.allclose(found, latents * shares.view(-1, 1, 1), atol=1e-5)
 
 
+def test_a_clip_may_be_asked_frame_by_frame() -> None:
+    assert spans(3, 1, 0) == [slice(0, 1), slice(1, 2), slice(2, 3)] and spans(1, 1, 0) == [slice(0, 1)]
+
+
 @pytest.mark.parametrize(
     ("length", "overlap", "sentence"),
     [(0, 0, "Frames at once: got 0; use 1 or more"), (4, 4, "leaves no new frame"), (4, -1, "use 0 to 3")],

@@ -93,9 +93,14 @@ def test_what_the_edit_shows_outside_the_blend_mask_has_no_influence(mode):
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (33, 2), (47, 61)])
 def test_bands_of_flat_pictures_blend_like_a_feather(size):
     original, edited = torch.full((1, *size, 3), 0.25), torch.full((1, *size, 3), 0.75)
-    blend = noise(1, *size)  # touches every edge of the frame: nothing may come in from beyond it
-    expected = composite(original, edited, blend)
-    assert torch.allclose(composite(original, edited, blend, mode="laplacian"), expected, atol=1e-5)
+    everywhere = noise(1, *size)  # touches every edge of the frame: nothing may come in from beyond it
+    in_places = everywhere * (noise(1, *size, seed=1) > 0.7)
+    in_places[0, 0, 0] = 0.5
+    corners = torch.zeros(1, *size)  # so far apart that hardly anything around them counts
+    corners[0, 0, 0], corners[0, -1, -1] = 0.5, 0.25
+    for blend in (everywhere, in_places, corners, feather_outside(disc(1, *size, 3), 6)):
+        expected = composite(original, edited, blend)
+        assert torch.allclose(composite(original, edited, blend, mode="laplacian"), expected, atol=1e-5)
 
 
 def test_bands_keep_the_contrast_of_details_in_the_rim():
@@ -113,6 +118,27 @@ def test_bands_blend_broad_colours_over_the_whole_rim():
     result = composite(original, edited, blend, mode="laplacian")
     steps = (result[0, 64, 1:, 0] - result[0, 64, :-1, 0]).abs()
     assert steps.max() < 0.3 * 2 / 30  # no step steeper than the feather's own steepest one (1.5 / radius)
+
+
+def test_the_finest_details_cross_over_eight_times_as_steeply_as_the_mask():
+    rows, columns = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    checks = torch.where((rows + columns) % 2 == 0, 0.25, -0.25)[None, ..., None].expand(1, 96, 96, 3)
+    original = torch.full((1, 96, 96, 3), 0.5)
+    blend = feather_outside(disc(1, 96, 96, 20), 24)
+    steep = (8 * (blend - 0.5) + 0.5).clamp(0, 1)[..., None]
+    result = composite(original, original + checks, blend, mode="laplacian")
+    error = (result - original - steep * checks).abs()[:, 8:-8, 8:-8]
+    assert error.max() < 0.02
+
+
+@pytest.mark.parametrize("mode", BLENDS)
+def test_what_lies_around_the_blend_mask_changes_nothing_within_it(mode):
+    original, edited = noise(1, 61, 73, 3), noise(1, 61, 73, 3, seed=1)
+    blend = feather_outside(disc(1, 61, 73, 9), 6)
+    part = (slice(None), slice(10, 50), slice(15, 60))
+    assert blend.sum() == blend[part].sum()
+    smaller = composite(original[part], edited[part], blend[part], mode=mode)
+    assert torch.equal(composite(original, edited, blend, mode=mode)[part], smaller)
 
 
 def test_a_frame_with_an_empty_mask_is_the_original():

@@ -58,6 +58,15 @@ def test_every_window_can_run_when_its_turn_comes(clip: tuple[int, dict]) -> Non
 
 @given(clips())
 @settings(max_examples=200, deadline=None)
+def test_a_window_is_anchored_on_its_keys_and_on_what_the_one_before_made(clip: tuple[int, dict]) -> None:
+    count, options = clip
+    for window in plan(count, **options):
+        along = range(window.origin, -1, -1) if window.backward else range(window.origin, count)
+        assert sorted(along[index] for index in window.window.anchors) == sorted({*window.keys, *window.shared})
+
+
+@given(clips())
+@settings(max_examples=200, deadline=None)
 def test_without_known_last_frames_a_keyframe_changes_windows_up_to_the_next_one_only(clip: tuple[int, dict]) -> None:
     count, options = clip
     ends = options["traits"].ends_on_keys
@@ -115,6 +124,7 @@ def test_short_clips_and_keyframes_at_the_ends(count: int, keys: list[int], want
 def test_the_length_of_a_window_is_fitted_to_the_model() -> None:
     notes: list[str] = []
     assert window_length(traits(), None, notes) == 9 and window_length(traits(), 5, notes) == 5 and not notes
+    assert window_length(traits(), 1, notes) == 1 and not notes
     assert window_length(traits(), 8, notes) == 5 and window_length(traits(), 100, notes) == 9
     assert len(notes) == 2 and "100 frames were asked for" in notes[1]
     with pytest.raises(ValueError, match="length of 0 frames"):

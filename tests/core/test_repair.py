@@ -31,6 +31,12 @@ def test_without_any_repair_the_mask_only_becomes_binary():
     assert torch.equal(repair_mask(mask, notes=notes), (mask > 0.5).float()) and notes == []
 
 
+def test_a_pixel_of_just_a_half_is_no_object():
+    half = torch.full((3, 6, 7), 0.5)
+    for options in ({}, {"in_between": True}, {"median_frames": 3}, {"max_hole": 50.0}):
+        assert not repair_mask(half, **options).any()
+
+
 @pytest.mark.parametrize("in_between", [False, True])
 def test_painted_masks_come_back_exactly_whatever_else_is_done(in_between):
     mask = random_clip(1, 9, 20, 30)
@@ -52,6 +58,16 @@ def test_the_median_is_the_majority_of_the_frames_around(seed, frames, size):
         assert np.array_equal(repaired[index].numpy() > 0.5, truth)
 
 
+def test_the_note_of_the_median_counts_the_frames_that_it_changed():
+    flickers = torch.stack([disc(40, 40, 9)] * 7)
+    flickers[2] = 0
+    flickers[5, 40, 40] = 0
+    for mask, changed in ((flickers, 2), (torch.ones(5, 6, 7), 0)):
+        notes: list[str] = []
+        repair_mask(mask, median_frames=3, notes=notes)
+        assert notes == ([f"The median over 3 frames changed {changed} frames."] if changed else [])
+
+
 def test_in_betweens_of_two_discs_are_discs_in_between():
     first, last, steps = (30, 40, 10), (80, 30, 22), 8
     repaired = repair_mask(empty(steps + 1), overrides={0: disc(*first), steps: disc(*last)}, in_between=True)
@@ -62,6 +78,21 @@ def test_in_betweens_of_two_discs_are_discs_in_between():
         assert abs(np.sqrt(len(rows) / np.pi) - radius) < 1
         farthest = np.hypot(columns - x, rows - y).max()
         assert abs(farthest - radius) < 1.5
+
+
+def test_in_betweens_of_a_square_that_grows_have_their_outline_on_a_straight_line():
+    """On the axes, where the distance to the outline is that of one dimension."""
+
+    def square(reach):
+        mask = empty(1)[0]
+        mask[40 - reach : 41 + reach, 60 - reach : 61 + reach] = 1
+        return mask
+
+    repaired = repair_mask(empty(11), overrides={0: square(4), 10: square(8)}, in_between=True)
+    for index, mask in enumerate(repaired):
+        within = [offset for offset in range(-20, 21) if abs(offset) < 4.5 + 0.4 * index]
+        assert (np.flatnonzero(mask[40].numpy()) - 60).tolist() == within
+        assert (np.flatnonzero(mask[:, 60].numpy()) - 40).tolist() == within
 
 
 def test_in_betweens_replace_the_track_between_two_painted_masks_only():
@@ -130,12 +161,22 @@ def test_the_bar_ends_full():
         assert runtime.done == runtime.total > 0
 
 
+def test_everything_may_be_a_speck_or_a_hole():
+    mask = torch.ones(1, 6, 7)
+    mask[0, 2:4, 2:4] = 0
+    assert repair_mask(mask, min_speck=100.0).sum() == 0
+    assert repair_mask(mask, max_hole=100.0).sum() == 42
+    assert torch.equal(repair_mask(torch.ones(1, 6, 7), min_speck=100.0, max_hole=100.0), torch.ones(1, 6, 7))
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"median_frames": 4}, "odd number"),
         ({"median_frames": -1}, "odd number"),
         ({"min_speck": -1.0}, "min_speck is -1"),
+        ({"min_speck": 100.5}, "min_speck is 100.5"),
+        ({"max_hole": 100.5}, "max_hole is 100.5"),
         ({"max_hole": float("nan")}, "max_hole is nan"),
         ({"overrides": {3: torch.zeros(6, 7)}}, "got frame 3, but the clip has 3 frames"),
         ({"overrides": {1: torch.zeros(6, 8)}}, "8x6 for a clip of 7x6"),

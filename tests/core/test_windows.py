@@ -143,6 +143,10 @@ def test_pieces_that_do_not_fit_are_refused():
         join(windows[::-1], good, 9)
     with pytest.raises(ValueError, match="don't continue"):
         join(windows, good, 7)
+    with pytest.raises(ValueError, match="don't continue"):
+        join([windows[0], *windows], [good[0], *good], 9)
+    with pytest.raises(ValueError, match="2 pieces cover 9 of 9 frames; give one piece for each of the 3 windows"):
+        join([*windows, windows[1]], good, 9)
     with pytest.raises(ValueError, match="doesn't fit a clip of 8"):
         take(torch.zeros(8, 1), windows[1])
     with pytest.raises(ValueError, match="both must be at least 1"):

@@ -17,6 +17,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "vivid_core/video/bands.py": ("tests/core/test_composite.py",),
     "vivid_core/editors/clip_windows.py": ("tests/core/test_clip_windows.py", "tests/core/test_clip_asks.py"),
     "vivid_core/editors/kive_plan.py": ("tests/core/test_kive_plan.py",),
-    "vivid_core/diffusion/schedulers.py": ("tests/core/test_sampling.py",),
+    "vivid_core/diffusion/schedulers.py": ("tests/core/test_schedulers.py",),
     "vivid_core/training/settings.py": ("tests/core/test_training_schedule.py",),
 }

@@ -74,6 +74,18 @@ def test_a_smaller_sample_begins_a_larger_one_and_a_seed_gives_the_same(source: 
     assert sampled(source.parent, ["limited.py"], 12, seed=4) != large
 
 
+def test_a_change_of_one_file_leaves_the_sample_of_the_others(tmp_path: Path) -> None:
+    def of_the_other() -> list[str]:
+        made = sampled(tmp_path, ["changing.py", "other.py"], 1000, seed=1)
+        return [str(mutant) for mutant in made if mutant.path == "other.py"]
+
+    (tmp_path / "other.py").write_text(SOURCE)
+    (tmp_path / "changing.py").write_text(SOURCE)
+    before = of_the_other()
+    (tmp_path / "changing.py").write_text("total = 1 + 2\n")
+    assert of_the_other() == before and len(before) == len(mutants_of(tmp_path / "other.py", "other.py"))
+
+
 def test_every_target_and_its_tests_are_there() -> None:
     assert all((ROOT / path).is_file() for path in TARGETS)
     assert all((ROOT / test).is_file() for tests in TARGETS.values() for test in tests)

@@ -98,10 +98,8 @@ def spans(count: int, length: int, overlap: int) -> list[slice]:
             f"Windows: an overlap of {overlap} frames leaves no new frame in a window of {length}; use 0 to "
             f"{length - 1}."
         )
-    if count <= length:
-        return [slice(0, count)]
-    starts = [*range(0, count - length, length - overlap), count - length]
-    return [slice(start, start + length) for start in starts]
+    last = max(0, count - length)
+    return [slice(start, min(start + length, count)) for start in (*range(0, last, length - overlap), last)]
 
 
 def weights(length: int) -> Tensor:

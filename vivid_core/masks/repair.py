@@ -185,14 +185,12 @@ def _gaps(result: Tensor, overrides: Mapping[int, Tensor]) -> list[tuple[int, in
     pairs = [
         (first, last)
         for first, last in zip(painted, painted[1:])
-        if last > first + 1 and not {first, last} & empty  # an empty override says that the object is not there
+        if not {first, last} & empty  # an empty override says that the object is not there
     ]
     covered = {index for first, last in pairs for index in range(first, last)}
     seen = [index for index in range(result.shape[0]) if index not in empty or index in overrides]
     pairs += [
-        (first, last)
-        for first, last in zip(seen, seen[1:])
-        if last > first + 1 and first not in covered and not {first, last} & empty
+        (first, last) for first, last in zip(seen, seen[1:]) if first not in covered and not {first, last} & empty
     ]
     return pairs
 

@@ -27,7 +27,7 @@ def from_runs(runs: Sequence[Any], width: int, height: int) -> NDArray[np.bool_]
 
     Raises ValueError unless they are whole numbers that sum to the number of pixels.
     """
-    if not 0 < width * height <= MOST_PIXELS or min(width, height) < 1:
+    if width * height > MOST_PIXELS or min(width, height) < 1:
         raise ValueError(f"Runs: got a mask of {width}x{height}, but both sides must be between 1 and 8192 pixels.")
     if not all(isinstance(run, int) and not isinstance(run, bool) and 0 <= run <= MOST_PIXELS for run in runs):
         raise ValueError("Runs: got a run that is no whole number of pixels; give the length of each run, 0 or more.")

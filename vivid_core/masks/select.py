@@ -17,6 +17,7 @@ from ..checks import checked_frames
 from ..optional import opencv
 from .grow import Click, Corners, Picture, claimed_background, grow_from_clicks, middle_of, start_in_box
 from .prompts import Prompt
+from .shapes import Bounds, Margins, bounds
 
 WORK_SIDE = 360  # longest side of the small copy, pixels
 SURROUNDINGS = 0.35  # of the box's size on each side: enough background to learn its colours
@@ -77,8 +78,8 @@ def _surroundings(prompt: Prompt, width: int, height: int) -> tuple[int, int, in
     return (
         int(max(0, min([x0 - more_x, *across])) * width),
         int(max(0, min([y0 - more_y, *down])) * height),
-        int(np.ceil(min(1, max([x1 + more_x, *across])) * width)),
-        int(np.ceil(min(1, max([y1 + more_y, *down])) * height)),
+        int(np.ceil(min(1, max([x1 + more_x, *(x + 1 / width for x in across)])) * width)),
+        int(np.ceil(min(1, max([y1 + more_y, *(y + 1 / height for y in down)])) * height)),
     )
 
 
@@ -119,10 +120,10 @@ def _likely_clicks(picture: Picture, box: Corners) -> list[Click]:
 
 def _merit(picture: Picture, inside: np.ndarray, box: Corners) -> float:
     """How good a selection is: its outline lies on edges, and it is as large as the box that was drawn around it."""
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if not len(rows):
+    around = bounds(inside)
+    if around is None:
         return 0.0
-    filled = (rows[-1] + 1 - rows[0]) * (columns[-1] + 1 - columns[0]) / ((box[2] - box[0]) * (box[3] - box[1]))
+    filled = around.area / ((box[2] - box[0]) * (box[3] - box[1]))
     return picture.outline_contrast(inside) * min(1.0, filled)
 
 
@@ -133,23 +134,20 @@ def _refined(picture: Picture, colours: np.ndarray, guess: np.ndarray, points: l
     labels = guess.copy()
     _mark_clicks(cv2, labels, points)
     start = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
-    if start.any():
-        window = _window(start)
-        inside = np.zeros_like(start)
-        inside[window] = _grabcut(cv2, colours[window], labels[window])
-        if (inside & start).sum() < KEPT * (inside | start).sum():
-            inside = start
-    else:
-        inside = start
-    return _tidy(cv2, inside, points)
+    inside = start
+    if (around := bounds(start)) is not None:
+        window = _window(around, start.shape)
+        cut = np.zeros_like(start)
+        cut[window] = _grabcut(cv2, colours[window], labels[window])
+        if (cut & start).sum() >= KEPT * (cut | start).sum():
+            inside = cut
+    return tidied(cv2, inside, points)
 
 
-def _window(start: np.ndarray) -> tuple[slice, slice]:
-    """Where `start` is, and as much again on every side as it is long."""
-    used = [np.flatnonzero(start.any(axis=axis)) for axis in (1, 0)]
-    more = max(10, *(int(span[-1] + 1 - span[0]) for span in used))
-    rows, columns = (slice(max(0, int(span[0]) - more), int(span[-1]) + 1 + more) for span in used)
-    return rows, columns
+def _window(around: Bounds, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """This box of a picture [H, W], and as much again on every side as it is long."""
+    more = max(10, around.right - around.left, around.bottom - around.top)
+    return around.grown(Margins(more, more, more, more), *shape).slices
 
 
 def _mark_clicks(cv2: Any, labels: np.ndarray, points: list[Click]) -> None:
@@ -168,12 +166,15 @@ def _grabcut(cv2: Any, colours: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
-def _tidy(cv2: Any, inside: np.ndarray, points: list[Click]) -> np.ndarray:
-    """Without specks that no click marks, and without small holes that no background click marks."""
+def tidied(cv2: Any, inside: np.ndarray, points: list[Click]) -> np.ndarray:
+    """`inside` (bool [H, W]) without specks and small holes, except those that a click marks as object or background.
+
+    Specks are parts below PART_SHARE of the largest one, small holes those up to HOLE_SHARE of what is left.
+    """
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    clicked = {int(parts[int(y), int(x)]) for x, y, label in points if label} - {0}
+    clicked = {int(parts[int(y), int(x)]) for x, y, label in points if label}
     keep = [n for n in range(1, count) if n in clicked or areas[n] >= PART_SHARE * areas.max()]
     kept = np.isin(parts, keep)
     _, holes, stats, _ = cv2.connectedComponentsWithStats((~kept).astype(np.uint8), connectivity=4)
@@ -181,7 +182,7 @@ def _tidy(cv2: Any, inside: np.ndarray, points: list[Click]) -> np.ndarray:
     marked = {int(holes[int(y), int(x)]) for x, y, label in points if not label}
     limit = HOLE_SHARE * kept.sum()
     small = [n for n in range(1, len(stats)) if n not in rim | marked and stats[n, cv2.CC_STAT_AREA] <= limit]
-    return kept | (np.isin(holes, small) & ~kept)
+    return kept | np.isin(holes, small)
 
 
 def _at_full_size(cv2: Any, inside: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -191,11 +192,12 @@ def _at_full_size(cv2: Any, inside: np.ndarray, part: np.ndarray) -> np.ndarray:
     soft = cv2.resize(inside.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     if scale <= 1.2:
         return soft > 0.5
-    return _guided(cv2, part.astype(np.float32) / 255, soft, radius=round(2 * scale)) > 0.5
+    return guided(cv2, part.astype(np.float32) / 255, soft, radius=round(2 * scale)) > 0.5
 
 
-def _guided(cv2: Any, guide_hwc: np.ndarray, soft: np.ndarray, radius: int) -> np.ndarray:
-    """Guided filter with a colour guide: `soft` as a locally linear function of the picture."""
+def guided(cv2: Any, guide_hwc: np.ndarray, soft: np.ndarray, radius: int) -> np.ndarray:
+    """Guided filter (He et al. 2013): `soft` [H, W] as a linear function of the picture (float32 [H, W, 3], 0..1) near
+    each pixel, within `radius`. The channels are taken one by one, as if none told of another."""
     size = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def bounds(mask: np.ndarray) -> Bounds | None:
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    columns = np.flatnonzero(mask.any(axis=0))
     return Bounds(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
@@ -71,8 +71,6 @@ def convex_hull(cv2: Any, mask: np.ndarray) -> np.ndarray:
         run, rise = (y - y0) * (x1 - x0), max(1, y1 - y0)
         edge_left, edge_right = x0 - (-run // rise), x0 + run // rise  # the edge's x, rounded up and down
         left[y], right[y] = np.minimum(left[y], edge_left), np.maximum(right[y], edge_right)
-        if y0 == y1:
-            left[y0], right[y0] = min(left[y0], x0, x1), max(right[y0], x0, x1)
     columns = np.arange(width)
     return (columns >= left[:, None]) & (columns <= right[:, None])
 

@@ -74,8 +74,6 @@ def _touch(
         np.clip([math.floor(min(ends) - radius), math.ceil(max(ends) + radius)], 0, size)
         for ends, size in zip(zip(start, end), inside.shape[::-1])
     )
-    if left >= right or top >= bottom:
-        return
     x = np.arange(left, right)[None, :] + 0.5 - start[0]
     y = np.arange(top, bottom)[:, None] + 0.5 - start[1]
     across, down = end[0] - start[0], end[1] - start[1]
@@ -87,17 +85,15 @@ def _touch(
 
 def _spread(strokes: Sequence[Stroke]) -> list[Stroke]:
     """At most as many strokes as there may be points, taken evenly."""
-    if len(strokes) <= MOST_POINTS:
-        return list(strokes)
-    return [strokes[round(index)] for index in np.linspace(0, len(strokes) - 1, MOST_POINTS)]
+    count = min(len(strokes), MOST_POINTS)
+    return [strokes[round(index)] for index in np.linspace(0, len(strokes) - 1, count)]
 
 
 def _trail(stroke: Stroke, count: int) -> list[Point]:
-    """At most `count` points at even distances along the stroke, within the frame."""
+    """`count` points at even distances along the stroke, within the frame; all the same for a dot."""
     path = np.array(stroke.path, dtype=np.float64)
-    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))]) if len(path) > 1 else np.zeros(1)
-    number = count if lengths[-1] > 0 else 1
-    wanted = (np.arange(number) + 0.5) / number * lengths[-1]
+    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
+    wanted = (np.arange(count) + 0.5) / count * lengths[-1]
     places = zip(np.interp(wanted, lengths, path[:, 0]), np.interp(wanted, lengths, path[:, 1]))
     label = 0 if stroke.erase else 1
     return [(float(np.clip(x, 0, 1)), float(np.clip(y, 0, 1)), label) for x, y in places]

@@ -45,7 +45,5 @@ def _low_pass(difference_1chw: Tensor, valid_11hw: Tensor, size: int) -> Tensor:
     # The same filter for values and weights: their quotient is a mean of valid pixels, also at the frame's edge.
     total = F.interpolate(difference_1chw * valid_11hw, small, mode="bilinear", antialias=True)
     weight = F.interpolate(valid_11hw, small, mode="bilinear", antialias=True)
-    values = torch.where(weight > 1e-6, total / weight.clamp_min(1e-6), 0)
-    total = F.interpolate(values * weight, (height, width), mode="bilinear")
-    weight = F.interpolate(weight, (height, width), mode="bilinear")
+    total, weight = (F.interpolate(part, (height, width), mode="bilinear") for part in (total, weight))
     return torch.where(weight > 1e-6, total / weight.clamp_min(1e-6), 0)

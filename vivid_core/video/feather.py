@@ -21,12 +21,10 @@ def box_of(region_hw: Tensor, margin: int = 0) -> Box | None:
 
     None when no pixel is true.
     """
-    rows = region_hw.any(dim=1).nonzero()
-    if rows.numel() == 0:
+    rows, columns = region_hw.any(dim=1).nonzero(), region_hw.any(dim=0).nonzero()
+    if not len(rows):
         return None
-    top, bottom = int(rows[0]), int(rows[-1])
-    columns = region_hw[top : bottom + 1].any(dim=0).nonzero()
-    left, right = int(columns[0]), int(columns[-1])
+    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
     height, width = region_hw.shape
     return (
         slice(max(top - margin, 0), min(bottom + 1 + margin, height)),
