@@ -40,8 +40,9 @@ lint:
 	@$(IN_ENV) ruff format --check .
 	@$(IN_ENV) mypy
 
-# Random graphs, killed servers, hundreds of prompts; resumable, in output/torture/. PART=fuzz, COUNT=50, HOURS=1;
-# SEED=123 COUNT=1 runs that graph again:
+# Random graphs, every number at its edges, full disks, cancels, killed servers, hundreds of prompts; resumable, in
+# output/torture/. PART=fuzz (or sweep, disks, cancels, kills, mixed), COUNT=50, HOURS=1; SEED=123 COUNT=1 runs that
+# graph again:
 torture:
 	@$(IN_ENV) env OMP_NUM_THREADS=1 python tests/torture/__main__.py $(if $(filter command%,$(origin HOURS)),--hours $(HOURS)) \
 		$(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(PART),--part $(PART))

@@ -7,9 +7,10 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..vivid_core.checks import check_number
 from ..vivid_core.diffusion.attention_rules import Order
 from ..vivid_core.editors.inverted import InvertedClip
-from ..vivid_core.editors.pix2video import Pix2VideoSettings
+from ..vivid_core.editors.pix2video import LAYERS, Pix2VideoSettings
 from ..vivid_core.editors.pix2video_clip import edit_frames
 from ..vivid_core.video.keyframes import Keyframes
 from . import sockets
@@ -182,12 +183,12 @@ def _settings(
 ) -> Pix2VideoSettings:
     if attended not in ATTENDED:
         raise ValueError(f"Pix2Video, attended: got {attended!r}; choose one of {', '.join(ATTENDED)}.")
-    layers = tuple(range(first_layer, 16))
+    check_number(first_layer, 0, LAYERS - 1, "Pix2Video, first_layer")
     return Pix2VideoSettings(
         guidance=guidance,
         update_weight=update_weight,
         update_share=update_share,
-        layers=layers,
+        layers=tuple(range(first_layer, LAYERS)),
         attended=ATTENDED[attended],
         anchor=None if anchor < 0 else anchor,
         order=order,

@@ -11,6 +11,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..vivid_core.checks import check_number
 from ..vivid_core.metrics.curve import loss_curve
 from ..vivid_core.training.adapter_training import (
     AdaptedModel,
@@ -37,6 +38,14 @@ DATASET, RUNS = "vivid_dataset", "vivid_training"
 TASKS = {"add or modify": ENTITY, "delete": DELETION}
 VIDEO, EXACT = "video", "exact"
 RECENT = 20  # steps whose mean loss is told
+RANGES: dict[str, dict[str, Any]] = {
+    "steps": {"min": 1, "max": 1000000},
+    "rank": {"min": 1, "max": 512},
+    "learning_rate": {"min": 0.0, "max": 1.0},
+    "batch": {"min": 0, "max": 256},
+    "seed": {"min": 0, "max": 0x7FFFFFFF},
+    "frame_count": {"min": 0, "max": 1024},
+}
 
 
 class SaveSample(io.ComfyNode):
@@ -136,23 +145,20 @@ class TrainLora(io.ComfyNode):
                 io.Int.Input(
                     "steps",
                     default=300,
-                    min=1,
-                    max=1000000,
+                    **RANGES["steps"],
                     tooltip="How long the whole run is, resumed ones included. More learn more and take longer.",
                 ),
                 io.Int.Input(
                     "rank",
                     default=32,
-                    min=1,
-                    max=512,
+                    **RANGES["rank"],
                     tooltip="The LoRA's rank. 32 suits one subject or style; more can learn more, in a larger file "
                     "and with more memory.",
                 ),
                 io.Float.Input(
                     "learning_rate",
                     default=0.0,
-                    min=0.0,
-                    max=1.0,
+                    **RANGES["learning_rate"],
                     step=0.00001,
                     tooltip="0 takes the usual one: 0.0001, and 0.002 for the embedded model. More learns faster, and "
                     "forgets more.",
@@ -160,16 +166,14 @@ class TrainLora(io.ComfyNode):
                 io.Int.Input(
                     "batch",
                     default=0,
-                    min=0,
-                    max=256,
+                    **RANGES["batch"],
                     tooltip="Samples of a step; 0 takes the usual: 1 clip or 4 images, 16 for the embedded model. "
                     "More learn more steadily, with more memory.",
                 ),
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0x7FFFFFFF,
+                    **RANGES["seed"],
                     control_after_generate=False,
                     tooltip="Draws the samples, the noise and the LoRA's start.",
                 ),
@@ -179,8 +183,7 @@ class TrainLora(io.ComfyNode):
                 io.Int.Input(
                     "frame_count",
                     default=0,
-                    min=0,
-                    max=1024,
+                    **RANGES["frame_count"],
                     tooltip="Frames of a training clip; 0 takes as many as the model and the clips have. Fewer need "
                     "less memory and teach less of motion.",
                     **expert(),
@@ -217,6 +220,8 @@ class TrainLora(io.ComfyNode):
         resume: bool,
         frame_count: int,
     ) -> io.NodeOutput:
+        rates = {"learning_rate": learning_rate, "batch": batch, "seed": seed, "frame_count": frame_count}
+        _check_numbers(steps=steps, rank=rank, **rates)
         file, folder = lora_file(name, "Train VIVID LoRA"), output_folder(f"{RUNS}/{name}", "Train VIVID LoRA")
         traits = check_trainable(engine.engine()).traits
         data = open_dataset(output_folder(dataset, "Train VIVID LoRA"), traits, frame_count)
@@ -253,6 +258,12 @@ class TrainLora(io.ComfyNode):
         curve = loss_curve(trainer.losses, f"{name}: loss")[None]
         say(notes)
         return io.NodeOutput(file.name, to_graph(curve), "\n".join(notes), ui=ui.PreviewImage(curve, cls=cls))
+
+
+def _check_numbers(**numbers: float) -> None:
+    """What a link brings, for it does not keep to the ranges of the widgets."""
+    for name, value in numbers.items():
+        check_number(value, *RANGES[name].values(), f"Train VIVID LoRA, {name}")
 
 
 def _notes(engine: ManagedEngine, data: Dataset, trainer: Trainer[AdaptedModel], file: Path) -> list[str]:

@@ -112,7 +112,8 @@ def check_same_clip(first: Tensor, second: Tensor, first_name: str, second_name:
 def check_number(value: float, least: float, most: float, what: str) -> None:
     """Raise ValueError unless `value` lies in least..most: a widget keeps to its range, but a link brings anything."""
     if not least <= value <= most:
-        raise ValueError(f"{what}: got {value}; use {least:g} to {most:g}.")
+        low, high = (f"{one}" if isinstance(one, int) else f"{one:g}" for one in (least, most))
+        raise ValueError(f"{what}: got {value}; use {low} to {high}.")
 
 
 def _check_range(values: Tensor, what: str) -> None:

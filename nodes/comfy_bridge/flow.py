@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...vivid_core.masks.flow import INVERSE_SEARCH, FlowEstimator
 from ...vivid_core.models import raft
-from ...vivid_core.models.raft_flow import RaftFlow
+from ...vivid_core.models.raft_flow import RaftFlow, check_settings
 from . import engine_files
 from .host import ManagedBundle, ManagedModel
 from .loading import load_model
@@ -63,8 +63,10 @@ def flow_path(name: str) -> Path:
 def load_flow(path: Path, longest_side: int, updates: int) -> ManagedFlow:
     """The RAFT model in a file, shared with whoever uses the same file.
 
-    Raises ValueError, in one sentence with the file's name, when it is missing, damaged, or another model.
+    Raises ValueError, in one sentence with the file's name, when it is missing, damaged, or another model, and for
+    numbers that no model takes.
     """
+    check_settings(longest_side, updates)
     model = load_model(path, {raft.FAMILY.name}, "fp32")
     return ManagedFlow(model, path.name, longest_side, updates)
 

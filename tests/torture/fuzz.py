@@ -75,6 +75,15 @@ class Fuzzer:
         Passing.seen.clear()
         modules = living_modules()
         executor = Executor()
+        self.judge(executor, graph, told)
+        taken = {key: value.clone() for key, value in Shelf.taken.items() if isinstance(value, Tensor)}
+        del executor
+        forget()
+        told.faults += left_behind(modules)
+        return taken
+
+    def judge(self, executor: Executor, graph: Graph, told: Run) -> None:
+        """Run it, and write the verdict on it and on what it left on the disk into `told`."""
         result = self._execute(executor, graph)
         verdict = judged(result, self._known, graph.prompt)
         told.kind, told.said = verdict.kind, verdict.said
@@ -85,14 +94,9 @@ class Fuzzer:
         told.faults += self._promises(graph) if result.ok else []
         told.faults += files.faults_of(self._base / "output")
         told.faults += files.faults_of(self._base / "temp")
-        taken = {key: value.clone() for key, value in Shelf.taken.items() if isinstance(value, Tensor)}
-        del result, executor
-        forget()
-        told.faults += left_behind(modules)
-        return taken
 
     def _execute(self, executor: Executor, graph: Graph) -> Result:
-        with _in_time(self._limit):
+        with in_time(self._limit):
             return executor.run(graph.prompt)
 
     def _promises(self, graph: Graph) -> Iterator[str]:
@@ -154,7 +158,9 @@ def _differences(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[st
 
 
 @contextmanager
-def _in_time(seconds: float) -> Iterator[None]:
+def in_time(seconds: float) -> Iterator[None]:
+    """Raises TookTooLongError in what runs here for longer."""
+
     def stop(*_: object) -> None:
         raise TookTooLongError(f"it did not end in {seconds:g} s")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,10 @@ class Job:
         }
         return {path: path.stat().st_ino for path in (base / "output").glob(patterns[self.name])}
 
-    def faults(self, before: Kept, steps_before: int, base: Path, run: Run) -> Iterator[str]:
-        """What is wrong after a run went on from `before`."""
+    def faults(
+        self, before: Kept, steps_before: int, base: Path, run: Run, earlier: Collection[Path] = ()
+    ) -> Iterator[str]:
+        """What is wrong after a run went on from `before`; `earlier` has the files of other turns."""
         if run.ending != "execution_success":
             yield f"the run after the kill ended with {run.ending or 'nothing'}: {run.error[:300]}"
             return
@@ -57,7 +59,7 @@ class Job:
         if again:
             yield f"{len(again)} finished files were made again or lost, such as {again[0]}"
         if self.name == "Edit Long Video":
-            made = len([path for path in after if path not in before])
+            made = len([path for path in after if path not in before and path not in earlier])
             if made > WINDOWS:
                 yield f"{made} windows were made of {WINDOWS}"
 

@@ -24,7 +24,7 @@ EARLIER = 0.1  # a share of the moments is before anything was done
 
 def kills(base: Path, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Kill a server for each seed, and tell how it went on. Work and moment follow from the seed."""
-    waiting: tuple[int, Job, Kept, int] | None = None
+    waiting: tuple[int, Job, Kept, int, Kept] | None = None
     for number, seed in enumerate([*seeds, None]):
         with Server(base) as server:
             if waiting is not None:
@@ -36,7 +36,7 @@ def kills(base: Path, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
             before = job.kept(base)
             _killed(server, job, seed, moment)
         new = {path: inode for path, inode in job.kept(base).items() if path not in before}
-        waiting = (seed, job, new, job.steps_done(base, seed))
+        waiting = (seed, job, new, job.steps_done(base, seed), before)
 
 
 def _killed(server: Server, job: Job, seed: int, moment: float) -> None:
@@ -67,10 +67,10 @@ def _followed(server: Server, run: Callable[[], Run]) -> Run | None:
     return None
 
 
-def _gone_on(server: Server, seed: int, job: Job, kept: Kept, steps: int, kills: int) -> dict[str, Any]:
+def _gone_on(server: Server, seed: int, job: Job, kept: Kept, steps: int, earlier: Kept, kills: int) -> dict[str, Any]:
     began = time.monotonic()
     run = server.run(job.prompt(seed), None, RUN_LIMIT)
-    faults = [*job.faults(kept, steps, server.base, run)]
+    faults = [*job.faults(kept, steps, server.base, run, earlier)]
     faults += files.faults_of(server.base / "output", unfinished=kills * UNFINISHED_FOR_EACH_KILL)
     faults += files.faults_of(server.base / "models")
     left = list((server.base / "temp").rglob("*.part"))

@@ -21,7 +21,7 @@ class Record:
             for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
                 self._keep(line)
 
-    def has(self, seed: int) -> bool:
+    def has(self, seed: int | str) -> bool:
         """Whether the run of this seed is there."""
         return seed in self._lines
 

@@ -3,73 +3,31 @@ there is room again."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import engines, probes
-from harness.clips import write_film
-from harness.engines import CLIP_RUN, of_pack, returned
-from harness.inprocess import Executor, Result
-from harness.prompts import marks_text
+from harness.engines import of_pack, returned
+from harness.inprocess import Executor
 
-from torture import clips, files, schemas
-from torture.judge import judged
-
-SHAPE = clips.Shape(5, 48, 48, 1)
-SMALL = 96 * 1024  # bytes of the folder: less than any of the files here, more than its folders
-LIBC = ctypes.CDLL(None, use_errno=True)
-READ_ONLY, REMOUNT, DETACH = 1, 32, 2  # of mount(2) and umount2(2)
-TRAIN = {"rank": 2, "learning_rate": 0.01, "batch": 2, "seed": 0, "resume": True, "frame_count": 0}
-SAMPLE = {
-    "caption_short": "red ring", "caption_medium": "", "caption_long": "", "dataset": "samples", "name": "one",
-    "task": "add or modify",
-}  # fmt: skip
-Call = Callable[..., Result]
-
-
-def mount(folder: Path, size: int = SMALL, flags: int = 0) -> None:
-    """A tmpfs of so many bytes at `folder`; raises OSError where the system forbids it."""
-    options = f"size={size}".encode()
-    if LIBC.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+from torture import disks, schemas
+from torture.clips import Shape
+from torture.disks import WORKS, Disk, Works
+from torture.filler import NAMES, Filler
 
 
 @pytest.fixture
-def disk(tmp_path: Path, comfy_base: Path) -> Iterator[Path]:
-    """A tiny disk that is ComfyUI's output and temp folder, and holds models/vivid."""
-    import folder_paths
-
-    place = tmp_path / "disk"
-    place.mkdir()
-    try:
-        mount(place)
-    except OSError as refused:
-        pytest.skip(f"no tmpfs can be mounted here: {refused}")
-    output, temp, paths = (
-        folder_paths.get_output_directory(),
-        folder_paths.get_temp_directory(),
-        folder_paths.folder_names_and_paths,
-    )
-    vivid = paths["vivid"]
-    folder_paths.set_output_directory(str(place / "output"))
-    folder_paths.set_temp_directory(str(place))  # ComfyUI adds a folder "temp" to it
-    paths["vivid"] = ([str(place / "models")], vivid[1])
-    (place / "output").mkdir()
-    yield place
-    folder_paths.set_output_directory(output)
-    folder_paths.set_temp_directory(str(Path(temp).parent))
-    paths["vivid"] = vivid
-    folder_paths.filename_list_cache.pop("vivid", None)
-    assert LIBC.umount2(os.fsencode(place), DETACH) == 0
-
-
-@pytest.fixture
-def call(executor: Executor) -> Call:
-    return lambda node_id, **inputs: probes.call(executor, node_id, **inputs)
+def disk(tmp_path: Path, comfy_base: Path) -> Iterator[Disk]:
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(disks.disk(tmp_path / "disk"))
+        except OSError as refused:
+            pytest.skip(f"no tmpfs can be mounted here: {refused}")
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -78,103 +36,62 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine(call: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def works(executor: Executor, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Works:
     monkeypatch.setattr(of_pack("vivid_core.models.embedded"), "WEIGHTS", weights)
-    return engines.engine(call)
+    engine = engines.engine(functools.partial(probes.call, executor))
+    return disks.works(executor, engine, tmp_path, Shape(5, 48, 48, 1))
 
 
-@pytest.fixture
-def works(call: Call, engine: Any, tmp_path: Path) -> dict[str, Callable[[], Result]]:
-    """Everything that writes files, by a name for it."""
-    from comfy_api.input_impl import VideoFromFile
-
-    frames, mask = clips.frames(SHAPE), clips.mask(SHAPE)
-    film = VideoFromFile(str(write_film(tmp_path / "film.mp4", SHAPE.count, (48, 48))))
-    edit = {"engine": engine, "mask": mask, **engines.texts(call, engine), **CLIP_RUN}
-    board = {"frames": frames, "candidate": clips.edited(SHAPE)[:1], "board": "", "hold": False}
-    compared = {"original": frames, "edited": clips.edited(SHAPE), "fps": 12.0, "layout": "wipe"}
-    marked = {"frames": frames, "marks": marks_text(48, 48, "9, 12, 16, 16")}
-    return {
-        "sample, exact": lambda: call("VividSaveSample", frames=frames, mask=mask, file_format="exact", **SAMPLE),
-        "sample, video": lambda: call("VividSaveSample", frames=frames, mask=mask, file_format="video", **SAMPLE),
-        "board": lambda: call("VividKeyframeBoard", **board),
-        "compare": lambda: call("VividCompare", **compared),
-        "mark": lambda: call("VividPromptEditor", **marked),
-        "long video": lambda: call("VividEditLongVideo", **{**edit, "video": film, "plan_only": False}),
-        "edit": lambda: call("VividEditVideo", **{**edit, "frames": frames, "resume": True}),
-    }
-
-
-WORKS = ("sample, exact", "sample, video", "board", "compare", "mark", "long video", "edit")
-NEEDS_NO_DISK = ("edit",)  # finished windows are kept where that is possible
-
-
-def fill(disk: Path) -> Path:
-    """Take all room that is left on the disk; gives the file that has it."""
-    ballast = disk / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
-        try:
-            while file.write(b"\0" * 1024):
-                pass
-        except OSError:
-            pass
-    return ballast
-
-
-def assert_said_or_done(name: str, result: Result, disk: Path) -> None:
-    verdict = judged(result, schemas.our_nodes(), {})
-    assert verdict.faults == [], verdict.said
-    assert result.ok == (name in NEEDS_NO_DISK), verdict.said
-    assert list(files.faults_of(disk)) == []
-    hidden = [path.name for path in disk.rglob(".*") if path.is_file()]
-    assert hidden == [], "something unfinished was left"
+def faults(name: str, result: Any, disk: Disk) -> list[str]:
+    return list(disk.faults(name, result, schemas.our_nodes()))
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_on_a_full_disk_one_sentence_is_said_and_with_room_it_works(
-    works: dict[str, Callable[[], Result]], disk: Path, name: str
-) -> None:
-    ballast = fill(disk)
-    assert_said_or_done(name, works[name](), disk)
-    ballast.unlink()
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT, b"size=64m")
+def test_on_a_full_disk_one_sentence_is_said_and_with_room_it_works(works: Works, disk: Disk, name: str) -> None:
+    disk.fill()
+    assert faults(name, works[name](), disk) == []
+    disk.free()
     result = works[name]()
     assert result.ok, result.exception
-    assert list(files.faults_of(disk)) == []
+    assert disk.damaged() == []
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_on_a_disk_that_fills_up_meanwhile_nothing_half_written_is_left(
-    works: dict[str, Callable[[], Result]], disk: Path, name: str
-) -> None:
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT, b"size=12k")
+def test_on_a_disk_that_fills_up_meanwhile_nothing_half_written_is_left(works: Works, disk: Disk, name: str) -> None:
+    disk.resize(12 * 1024)
     result = works[name]()
     if not result.ok:
-        assert_said_or_done(name, result, disk)
-    assert list(files.faults_of(disk)) == []
+        assert faults(name, result, disk) == []
+    assert disk.damaged() == []
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_on_a_disk_that_can_not_be_written_one_sentence_is_said(
-    works: dict[str, Callable[[], Result]], disk: Path, name: str
-) -> None:
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT | READ_ONLY, None)
-    assert_said_or_done(name, works[name](), disk)
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT, b"size=64m")
+def test_on_a_disk_that_can_not_be_written_one_sentence_is_said(works: Works, disk: Disk, name: str) -> None:
+    disk.lock()
+    assert faults(name, works[name](), disk) == []
+    disk.free()
     result = works[name]()
     assert result.ok, result.exception
 
 
-def test_a_training_that_can_not_save_says_so_and_goes_on_when_there_is_room(
-    call: Call, engine: Any, works: dict[str, Callable[[], Result]], disk: Path
-) -> None:
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT, b"size=1m")
+def test_a_training_that_can_not_save_says_so_and_goes_on_when_there_is_room(works: Works, disk: Disk) -> None:
+    disk.resize(2**20)
     assert works["sample, exact"]().ok
-    fill(disk).rename(disk / "output" / "ballast")
-    given = {"engine": engine, "dataset": "samples", "name": "ring", "steps": 2, **TRAIN}
-    assert_said_or_done("training", call("VividTrainLora", **given), disk)
-    (disk / "output" / "ballast").unlink()
-    LIBC.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", REMOUNT, b"size=64m")
-    report = returned(call("VividTrainLora", **given))[2]
+    disk.fill()
+    assert faults("training", works["training"](), disk) == []
+    disk.free()
+    report = returned(works["training"]())[2]
     assert "Trained 2 steps" in report
-    assert list(files.faults_of(disk)) == []
+    assert disk.damaged() == []
+
+
+def test_the_long_form_finds_a_disk_that_nobody_noticed(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
+) -> None:
+    monkeypatch.setattr(of_pack("vivid_core.models.embedded"), "WEIGHTS", weights)
+    full = Filler(schemas.our_nodes(), limit=120.0)
+    told = full.run(0)
+    assert (told["work"], told["kind"], told["faults"]) == (NAMES[0], "full", [])
+    monkeypatch.setattr(disks, "SMALL", disks.AMPLE)
+    monkeypatch.setattr(Disk, "fill", lambda self: None)
+    assert any("ended with ok" in fault for fault in full.run(0)["faults"])

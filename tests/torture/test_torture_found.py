@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from vivid_core.whole_files import whole_file
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**30
 SHAPE = clips.Shape(2, 32, 40, 1)
+PIX2VIDEO = {
+    "guidance": 7.5, "order": "outward", "anchor": -1, "first_layer": 7, "update_weight": 0.01, "update_share": 0.5,
+}  # fmt: skip
 
 
 def sentence(do: Callable[[], Any]) -> str:
@@ -107,11 +111,9 @@ def test_a_sample_whose_folder_was_taken_by_a_file_gets_one_sentence(tmp_path: P
 
 
 def test_a_choice_that_is_not_offered_gets_one_sentence(comfy_base: Path, tmp_path: Path) -> None:
-    settings = {"guidance": 7.5, "order": "outward", "anchor": -1, "first_layer": 7}
-    shares = {"update_weight": 0.01, "update_share": 0.5}
-    made = of_pack("nodes.pix2video")._settings
-    assert made(attended="anchor", **settings, **shares).attended == ("anchor",)
-    assert "choose one of anchor" in sentence(lambda: made(attended="x", **settings, **shares))
+    made = functools.partial(of_pack("nodes.pix2video")._settings, **PIX2VIDEO)
+    assert made(attended="anchor").attended == ("anchor",)
+    assert "choose one of anchor" in sentence(lambda: made(attended="x"))
     save = of_pack("nodes.training").SaveSample.execute
     texts = dict.fromkeys(("caption_short", "caption_medium", "caption_long", "dataset", "name"), "one")
     given = {"frames": clips.frames(SHAPE), "mask": clips.mask(SHAPE), "file_format": "exact", **texts}
@@ -121,6 +123,34 @@ def test_a_choice_that_is_not_offered_gets_one_sentence(comfy_base: Path, tmp_pa
     assert "got the prediction 'x'" in sentence(
         lambda: loading.load_diffusion(loading.DiffusionFiles(model=file, prediction="x"))
     )
+
+
+def test_a_layer_that_no_model_has_gets_one_sentence(comfy_base: Path) -> None:
+    made = functools.partial(of_pack("nodes.pix2video")._settings, attended="anchor")
+    assert made(**{**PIX2VIDEO, "first_layer": 15}).layers == (15,)
+    for layer in (-1, 16, HUGE, -HUGE):
+        text = sentence(lambda layer=layer: made(**{**PIX2VIDEO, "first_layer": layer}))  # type: ignore[misc]
+        assert "Pix2Video, first_layer" in text and "use 0 to 15" in text
+
+
+def test_numbers_that_no_training_has_get_one_sentence(comfy_base: Path) -> None:
+    check = of_pack("nodes.training")._check_numbers
+    check(steps=1000000, rank=1, learning_rate=0.0, batch=0, seed=0, frame_count=1024)
+    assert "learning_rate: got nan; use 0 to 1." in sentence(lambda: check(learning_rate=NAN))
+    for name in ("steps", "rank", "batch", "seed", "frame_count"):
+        for value in (-1, 2**31, HUGE):
+            text = sentence(lambda name=name, value=value: check(**{name: value}))  # type: ignore[misc]
+            assert text.startswith(f"Train VIVID LoRA, {name}: got {value};")
+
+
+def test_the_range_in_a_sentence_can_be_typed_again() -> None:
+    assert sentence(lambda: check_number(-1, 0, 2**64 - 1, "Seed")) == f"Seed: got -1; use 0 to {2**64 - 1}."
+
+
+def test_an_optical_flow_that_could_not_run_is_not_loaded(comfy_base: Path, tmp_path: Path) -> None:
+    load = of_pack("nodes.comfy_bridge.flow").load_flow
+    assert "longest_side: got -1" in sentence(lambda: load(tmp_path / "none.pth", -1, 12))
+    assert "updates: got 0" in sentence(lambda: load(tmp_path / "none.pth", 480, 0))
 
 
 def test_a_clip_of_the_demo_that_would_fill_all_memory_gets_one_sentence(comfy_base: Path) -> None:

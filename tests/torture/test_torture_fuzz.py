@@ -24,7 +24,7 @@ GOOD = "Augment Mask: the mask is empty on all 4 frames; mark the object first."
 def test_random_graphs_end_well_or_with_one_helpful_sentence() -> None:
     if not os.environ.get("COMFYUI_PATH"):
         pytest.skip("no COMFYUI_PATH: run these tests with make test")
-    lines = list(children.fuzzed(SEEDS))
+    lines = list(children.results("fuzz", SEEDS))
     assert sorted(line["seed"] for line in lines) == list(SEEDS)
     assert [(line["seed"], line["said"], line["faults"]) for line in lines if line["faults"]] == []
     assert sum(line["kind"] == "ok" for line in lines) >= 4, "too few graphs ran to the end to prove anything"

@@ -9,12 +9,12 @@ import pytest
 from harness.server import Run
 
 from torture import files
-from torture.jobs import JOBS
+from torture.jobs import JOBS, WINDOWS
 from torture.kills import kills
 from torture.mixed import MOST_MB, growth
 from torture.record import Record
 
-SEEDS = (3, 4, 5)  # one of each kind of work
+SEEDS = (3, 22, 5)  # one of each kind of work; the training is killed late, so that a checkpoint is there
 
 
 def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -22,6 +22,7 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
         pytest.skip("no COMFYUI_PATH: run these tests with make test")
     lines = list(kills(tmp_path, SEEDS))
     assert {line["work"] for line in lines} == {job.name for job in JOBS}
+    assert all(line["steps"] > 0 for line in lines if line["work"] == "Train VIVID LoRA")
     assert [(line["seed"], line["faults"]) for line in lines if line["faults"]] == []
 
 
@@ -36,6 +37,19 @@ def test_work_that_is_done_again_is_found_out(tmp_path: Path) -> None:
     (window.parent / "other").replace(window)
     assert "made again" in next(job.faults(kept, 0, tmp_path, run))
     assert "ended with" in next(job.faults(kept, 0, tmp_path, Run("one")))
+
+
+def test_only_the_windows_of_its_own_turn_count(tmp_path: Path) -> None:
+    job, folder = JOBS[0], tmp_path / "output" / "vivid_windows"
+    folder.mkdir(parents=True)
+    for number in range(WINDOWS):
+        (folder / f"earlier {number}.safetensors").write_bytes(b"made")
+    earlier, run = job.kept(tmp_path), Run("one", [("execution_success", {})])
+    for number in range(WINDOWS):
+        (folder / f"{number}.safetensors").write_bytes(b"made")
+    assert list(job.faults({}, 0, tmp_path, run, earlier)) == []
+    (folder / "one more.safetensors").write_bytes(b"made")
+    assert f"{WINDOWS + 1} windows were made" in next(job.faults({}, 0, tmp_path, run, earlier))
 
 
 def test_a_training_that_begins_anew_is_found_out(tmp_path: Path) -> None:

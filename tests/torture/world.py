@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from harness import engines, inprocess, probes, sd, tiny
 from harness.clips import write_film
+from safetensors.torch import save_file
+
+from vivid_core.models import embedded
+from vivid_core.training.world.words import vocabulary
 
 from . import watch
 from .widgets import WRONG
@@ -69,6 +73,7 @@ def _bring_models(models: Path) -> None:
     sd.motion().save_pretrained(models / "animatediff_models" / "tiny")
     sd.controlnet().save_pretrained(models / "controlnet" / "tiny")
     tiny.BY_NAME["depth_anything"].make().save_pretrained(models / "geometry_estimation" / "tiny")
+    _save_lora(models / "loras" / "tiny.safetensors")
     flow = models / "optical_flow"
     flow.mkdir(exist_ok=True)
     torch.save(_raft().state_dict(), flow / "raft_small.pth")
@@ -77,6 +82,19 @@ def _bring_models(models: Path) -> None:
     for folder in ("optical_flow", "sam2"):
         (models / folder / f"{WRONG} torn.pth").write_bytes(b"PK\x03\x04 no archive")
         torch.save({"weights": "none", "step": 3}, models / folder / f"{WRONG} kind.pth")
+
+
+def _save_lora(path: Path) -> None:
+    """A LoRA with random weights for the embedded model."""
+    transformer = embedded.build(vocabulary(), 0).transformer
+    drawn = torch.Generator().manual_seed(7)
+    tensors = {}
+    for name, layer in transformer.named_modules():
+        if name.endswith("to_q"):
+            tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(2, layer.in_features, generator=drawn)
+            tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(layer.out_features, 2, generator=drawn)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
 
 
 def _raft() -> Any:

@@ -19,6 +19,12 @@ UPDATES = 12  # torchvision's own default
 MOST_UPDATES, SIDES = 1000, (8, 8192)  # pixels
 
 
+def check_settings(longest_side: int, updates: int) -> None:
+    """Raise ValueError for a side in pixels, or a number of updates, that no model was ever used with."""
+    check_number(longest_side, *SIDES, "Load Optical Flow, longest_side")
+    check_number(updates, 1, MOST_UPDATES, "Load Optical Flow, updates")
+
+
 @dataclass(frozen=True)
 class RaftFlow:
     """A RAFT module, held by `runtime` for each pair of pictures, which it computes on `device` in fp32.
@@ -26,7 +32,7 @@ class RaftFlow:
     Pictures longer than `longest_side` (pixels) are shrunk before, and their flow is enlarged; `updates` is how often
     the flow is refined. Both directions go through the model together.
 
-    Raises ValueError for sides and updates that no model was ever used with.
+    Raises ValueError as `check_settings` does.
     """
 
     module: nn.Module
@@ -36,8 +42,7 @@ class RaftFlow:
     updates: int = UPDATES
 
     def __post_init__(self) -> None:
-        check_number(self.longest_side, *SIDES, "Load Optical Flow, longest_side")
-        check_number(self.updates, 1, MOST_UPDATES, "Load Optical Flow, updates")
+        check_settings(self.longest_side, self.updates)
 
     def both_ways(self, first: Bytes, second: Bytes) -> tuple[Floats, Floats]:
         """The flows [h, w, 2] from `first` to `second` and from `second` to `first`: RGB pictures, uint8 [h, w, 3].
