@@ -34,7 +34,7 @@ def small() -> Iterator[None]:
             patch.setitem(settings, "block_out_channels", (8, 8, 8, 8))
             patch.setitem(settings, groups, 4)
         patch.setattr(sd_lessons, "IMAGE_BATCH", 2)
-        patch.setattr(sd_lessons, "CLIP_BATCH", 1)
+        patch.setattr(sd_lessons, "SCENES", 1)
         yield
 
 
@@ -114,9 +114,17 @@ def test_a_hidden_frame_shows_noise_alone_and_its_velocity_leads_back_to_the_cli
     assert not hidden[~noisy].any() and counted[~noisy].all()
     chosen = hidden[noisy].any(1)
     assert abs(float(chosen.float().mean()) - 0.5) < 0.1
-    assert abs(float(hidden[noisy][chosen].float().mean()) - 0.75) < 0.05  # of chances between a half and one
-    rest = ~hidden[noisy][chosen]
-    assert abs(float((~counted[noisy][chosen])[rest].float().mean()) - 0.5) < 0.1
+    assert hidden[noisy][chosen][:, 1:].all() and not hidden[:, 0].any()  # all but the first
+    assert counted[:, 1:].all() and abs(float((~counted[noisy][chosen][:, 0]).float().mean()) - 0.5) < 0.1
+
+
+def test_rows_that_are_alike_share_their_time_noise_and_hidden_frames() -> None:
+    clip, schedule = torch.zeros(300, 1, 4, 2, 2), NoiseSchedule(**embedded_sd.NOISE)
+    found = noised(clip, schedule, torch.Generator().manual_seed(0), 1.0, 0.5, alike=3)
+    for shared in (found.noisy_bcfhw, found.times_b, found.weights_bf, found.v_bcfhw):
+        first, *others = shared.unflatten(0, (100, 3)).unbind(1)
+        assert all(torch.equal(first, other) for other in others) and not torch.equal(first[0], first[-1])
+    assert torch.bincount(found.times_b[::3] * 100 // 1000, minlength=100).max() <= 2  # spread over all times
 
 
 def _shares(schedule: NoiseSchedule, times_b: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -13,8 +14,17 @@ from vivid_core.training.draws import Draws
 from vivid_core.training.sd_trials import moves_as
 from vivid_core.training.sd_world.recognise import colour_masks, iou, seen, seen_of
 from vivid_core.training.sd_world.render import coverage, flow, render
-from vivid_core.training.sd_world.samples import NO_CAPTION, draw_batch
-from vivid_core.training.sd_world.scene import FRAMES, HELD_OUT_CLIPS, SIDE, SDScene, Thing, draw_scene, held_out
+from vivid_core.training.sd_world.samples import NO_CAPTION, draw_batch, draw_ways
+from vivid_core.training.sd_world.scene import (
+    FRAMES,
+    HELD_OUT_CLIPS,
+    SIDE,
+    SDScene,
+    Thing,
+    draw_scene,
+    held_out,
+    ways_of,
+)
 from vivid_core.training.sd_world.words import MOTIONS, thing_words, vocabulary
 from vivid_core.training.world.outlines import outline
 from vivid_core.training.world.words import COLOURS, UNSEEN_PAIRS
@@ -147,6 +157,30 @@ def test_a_batch_follows_from_its_number_and_tells_motion_only_when_asked() -> N
     assert told and all(any(phrase in caption for phrase in MOTIONS.values()) for caption in told)
     many = [caption for step in range(60) for caption in draw_batch(1, "images", step, 8).captions]
     assert abs(sum(caption == "" for caption in many) / len(many) - NO_CAPTION) < 0.05
+
+
+def test_scenes_in_several_ways_begin_with_one_frame_and_differ_in_the_word_for_their_motion_alone() -> None:
+    batch, other = (draw_ways(0, "motion", step, 12, 3) for step in (3, 4))
+    assert torch.equal(batch.frames_bcfhw, draw_ways(0, "motion", 3, 12, 3).frames_bcfhw)
+    assert batch.frames_bcfhw.shape == (36, 3, FRAMES, SIDE, SIDE) and batch.captions != other.captions
+    told = 0
+    for row in range(0, 36, 3):
+        clips, captions = batch.frames_bcfhw[row : row + 3], batch.captions[row : row + 3]
+        assert (clips[:, :, 0] - clips[:1, :, 0]).abs().max() <= 2.01 / 255
+        assert all((clips[one] - clips[two]).abs().max() > 0.2 for one, two in ((0, 1), (0, 2), (1, 2)))
+        without = {reduce(lambda said, motion: said.replace(motion, "moves"), MOTIONS.values(), c) for c in captions}
+        assert len(without) == 1 and len(set(captions)) in (1, 3)
+        told += len(set(captions)) == 3
+        assert len(set(captions)) == 3 or captions[0] == ""
+    assert told >= 8
+
+
+def test_wherever_it_goes_a_thing_that_begins_near_the_middle_stays_in_sight() -> None:
+    for number in range(100):
+        draws = Draws("ways", number)
+        for way in ways_of(draw_scene(draws), 6, draws):
+            ends = way.things[-1].centres(np.array([0.0, FRAMES - 1.0]))
+            assert (ends > 0).all() and (ends < 1).all()
 
 
 def test_colour_shape_and_place_of_every_held_out_thing_are_read_back_from_the_pixels() -> None:

@@ -145,3 +145,24 @@ def test_the_command_trains_saves_a_model_and_goes_on(tmp_path: Path, monkeypatc
         command.main([str(tmp_path), "--steps", "2", "--hours", "1e-9" if steps == 1 else "1"])
     _, notes = embedded.load(tmp_path / command.MODEL)
     assert notes == {"seed": 0, "step": 2}
+
+
+def test_a_run_may_begin_with_a_model_that_is_there_and_says_what_that_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vivid_core.training import __main__ as command
+
+    file, steps = tmp_path / "before.safetensors", []
+    monkeypatch.setattr(command, "world_sample", source)
+    monkeypatch.setattr(command, "_train_some", lambda trainer: steps.append(trainer.step) or trainer.train(1))
+    monkeypatch.setattr(TrainSettings, "rate_at", lambda *_: 0.0)  # so that it is still what it began with
+    embedded.save(embedded.build(("a", "red", "ring"), 7), file, {"seed": 7, "step": 40})
+    command.main([str(tmp_path / "on"), "--steps", "1", "--seed", "3", "--start", str(file)])
+    (before, _), (after, notes) = embedded.load(file), embedded.load(tmp_path / "on" / command.MODEL)
+    assert notes == {"seed": 3, "step": 1, "start": {"seed": 7, "step": 40}} and steps == [0]
+    assert after.tokenizer.words == ("a", "red", "ring")
+    for part, module in before.parts.items():
+        pairs = zip(module.parameters(), after.parts[part].parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs), part
+    with pytest.raises(ValueError, match="other settings"):  # the same folder, from the beginning
+        command.main([str(tmp_path / "on"), "--steps", "2", "--seed", "3"])

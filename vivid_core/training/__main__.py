@@ -22,10 +22,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..models import embedded
+from ..models.embedded import EmbeddedModel
 from ..models.embedded_codec import load_codec
 from ..models.widening import WIDTHS
 from .adapter_training import RANK, adapter_trainer, save_trained, usual
@@ -68,20 +70,31 @@ def _full(arguments: Sequence[str]) -> int:
     parser.add_argument("--hours", type=float, default=1.0, help="how long this call may train")
     parser.add_argument("--steps", type=int, default=TrainSettings.total_steps, help="how long the whole run is")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a model's file to begin with instead of random weights")
     given = parser.parse_args(arguments)
     settings = TrainSettings(seed=given.seed, total_steps=given.steps)
-    model, workers = embedded.build(vocabulary(), given.seed), Workers(_device(on_the_cpu=False))
+    model, about = _begun(given.start, given.seed)
+    workers = Workers(_device(on_the_cpu=False))
     for module in model.parts.values():
-        module.to(workers.device)
+        module.to(workers.device).requires_grad_(True)
     codec = load_codec().to(workers.device)
-    trainer = Trainer(model, codec, world_sample, given.folder, FULL_RECIPE, settings, workers=workers)
+    trainer = Trainer(model, codec, world_sample, given.folder, FULL_RECIPE, settings, workers=workers, about=about)
     end = time.monotonic() + 3600 * given.hours
     while trainer.step < settings.total_steps:
         _train_some(trainer)
-        embedded.save(trainer.averaged, given.folder / MODEL, {"seed": given.seed, "step": trainer.step})
+        notes = {"seed": given.seed, "step": trainer.step, **about}
+        embedded.save(trainer.averaged, given.folder / MODEL, notes)
         if time.monotonic() >= end:
             break
     return 0
+
+
+def _begun(start: Path | None, seed: int) -> tuple[EmbeddedModel, dict[str, Any]]:
+    """A new model, or the one in a file, with what is to be said of it: the notes of that file."""
+    if start is None:
+        return embedded.build(vocabulary(), seed), {}
+    model, notes = embedded.load(start)
+    return model, {"start": notes}
 
 
 def _adapter(arguments: Sequence[str]) -> int:

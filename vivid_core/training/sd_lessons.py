@@ -22,16 +22,17 @@ from ..models.embedded_frames import FrameCodec, load_frame_codec
 from ..models.embedded_sd import EmbeddedSD
 from ..models.unet_motion import bypassed
 from .sd_objective import latents_of, noised, said_of_images
-from .sd_world.samples import draw_batch
+from .sd_world.samples import draw_batch, draw_ways
 from .sd_world.scene import FRAMES
 from .sd_world.words import MOTIONS, vocabulary
 from .settings import TrainSettings
 
 IMAGES, MOTION, DEPTH, CONTROLNET = "images", "motion", "depth", "controlnet"
 STAGES = (IMAGES, MOTION, DEPTH, CONTROLNET)
-IMAGE_BATCH, CLIP_BATCH = 32, 6
+IMAGE_BATCH = 32
+SCENES, WAYS = 3, 3  # of a batch of clips: scenes, and in how many ways each of them goes on
 REHEARSAL = 4  # each so manieth step of the motion stage is one of images
-REHEARSED_MOTION = 0.5  # of their captions name a motion
+REHEARSED_MOTION = 0.25  # of their captions name a motion
 LATENESS = 3.0  # of the times of clips: only where little is seen yet do the frames need each other, and the words
 HIDDEN = 0.75  # of the noisy clips: what a schedule calls noise still shows where things are, so that no word is needed
 LOUD = (
@@ -85,7 +86,7 @@ def _images(seed: int) -> Lesson:
 
 
 def _motion(before: EmbeddedSD, seed: int) -> Lesson:
-    unet = embedded_sd.with_motion(before.unet, embedded_sd.new_motion(seed))
+    unet = embedded_sd.with_motion(before.unet, before.motion or embedded_sd.new_motion(seed))
     _speak_up(before, seed)
     parts = {"unet": _want(unet, True), "text_encoder": _want(before.text_encoder, True)}
     codec = load_frame_codec()
@@ -96,8 +97,8 @@ def _motion(before: EmbeddedSD, seed: int) -> Lesson:
         if step % REHEARSAL == 0:
             with bypassed(unet):
                 return _image_loss(before, unet, codec, seed, MOTION, step, REHEARSED_MOTION)
-        batch = draw_batch(seed, MOTION, step, CLIP_BATCH, FRAMES, motion_said=1.0)
-        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step), LATENESS, HIDDEN)
+        batch = draw_ways(seed, MOTION, step, SCENES, WAYS)
+        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step), LATENESS, HIDDEN, WAYS)
         text = before.encode(batch.captions).repeat_interleave(FRAMES, 0)
         return noise.loss(unet(noise.noisy_bcfhw, noise.times_b, text, return_dict=False)[0])
 

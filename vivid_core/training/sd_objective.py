@@ -37,41 +37,35 @@ def noised(
     generator: torch.Generator,
     lateness: float = 1.0,
     hidden: float = 0.0,
+    alike: int = 1,
 ) -> Noised:
     """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them.
 
     With `lateness` above 1 more of them are noisy: `1 - (1 - share) ** lateness` of the way are those that were at
-    `share` of it. Of the rows that are mostly noise the share `hidden` loses most of its frames or all: noise stands in
-    their place, and what was there is to be told from the words and the rest. In half of these rows the rest is shown
-    clean, and doesn't count.
+    `share` of it. Of the rows that are mostly noise the share `hidden` loses all frames but the first: noise stands in
+    their place, and what was there is to be told from the words and that frame. In half of these rows it is shown
+    clean, and doesn't count. Each `alike` rows that follow each other have the same time and noise, so that what they
+    differ in stands out.
     """
-    rows, frames = len(latents_bcfhw), latents_bcfhw.shape[2]
-    places = (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows
+    groups, frames = len(latents_bcfhw) // alike, latents_bcfhw.shape[2]
+    places = (torch.arange(groups) + torch.rand(groups, generator=generator)) / groups
     places = 1 - (1 - places) ** lateness
-    times = (places * schedule.trained).long().clamp_max(schedule.trained - 1)
+    times = (places * schedule.trained).long().clamp_max(schedule.trained - 1).repeat_interleave(alike)
     alphas = schedule.alphas()[times]
-    noise = torch.randn(latents_bcfhw.shape, generator=generator)
+    noise = torch.randn((groups, *latents_bcfhw.shape[1:]), generator=generator).repeat_interleave(alike, 0)
     signal, spread = (share.sqrt().float().view(-1, 1, 1, 1, 1) for share in (alphas, 1 - alphas))
     noisy, v = signal * latents_bcfhw + spread * noise, signal * noise - spread * latents_bcfhw
     weights = (LARGEST * (1 - alphas)).clamp_max(1).float()[:, None].repeat(1, frames)  # SNR + 1 = 1 / (1 - alpha)
     if hidden:
-        gone, clean = _hidden_frames(alphas, frames, hidden, generator)
+        chosen, cleaned = (torch.rand(groups, generator=generator) < chance for chance in (hidden, 0.5))
+        chosen = chosen.repeat_interleave(alike) & (alphas < MOSTLY_NOISE)
+        later = torch.arange(frames) > 0
+        gone, clean = chosen[:, None] & later, (chosen & cleaned.repeat_interleave(alike))[:, None] & ~later
         # What is told is v; of noise alone it is the v that leads to the same latents.
         v = torch.where(_over(gone), (signal * noise - latents_bcfhw) / spread, v)
         noisy = torch.where(_over(gone), noise, torch.where(_over(clean), latents_bcfhw, noisy))
         weights = weights.masked_fill(clean, 0.0)
     return Noised(noisy, v, times, weights)
-
-
-def _hidden_frames(alphas_b: Tensor, frames: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which frames [B, F] show noise alone: of the chosen rows each with a chance between a half and one; and which
-    of the others show the clip itself."""
-    rows = len(alphas_b)
-    chosen, clean = (torch.rand(rows, generator=generator) < chance for chance in (share, 0.5))
-    chosen &= alphas_b < MOSTLY_NOISE
-    chances = (1 + torch.rand(rows, generator=generator)) / 2
-    gone = (torch.rand(rows, frames, generator=generator) < chances[:, None]) & chosen[:, None]
-    return gone, ~gone & (chosen & clean)[:, None]
 
 
 def _over(frames_bf: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..models import embedded_sd
 from .checkpoints import log_line, read_checkpoint, write_checkpoint
 from .optimizers import Optimizers, adamw
-from .sd_lessons import CLIP_BATCH, IMAGE_BATCH, SETTINGS, STAGES, lesson
+from .sd_lessons import IMAGE_BATCH, SCENES, SETTINGS, STAGES, WAYS, lesson
 from .settings import TrainSettings
 from .stepwise import StepwiseTraining
 
@@ -46,7 +46,7 @@ class SDTraining(StepwiseTraining):
         self._weights = [weight for weights, _ in self.lesson.rates for weight in weights]
         groups = [adamw(weights, rate * self.settings.learning_rate) for weights, rate in self.lesson.rates]
         self._optimizers = Optimizers([one for group in groups for one in group.parts], [g.rates[0] for g in groups])
-        batches = {"images": IMAGE_BATCH, "clips": CLIP_BATCH}
+        batches = {"images": IMAGE_BATCH, "clips": SCENES * WAYS}
         kinds = {"unet": json.dumps(embedded_sd.UNET), "noise": json.dumps(embedded_sd.NOISE)}
         self._about = {"stage": stage, **kinds, "batches": batches, "base": _print(base)}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,8 @@ class SDTraining(StepwiseTraining):
             "averaged": {name: _named(part, self.lesson.parts[name]) for name, part in self.averaged.items()},
         }
         write_checkpoint(self.folder, state)
-        notes = {**self._notes, "seed": self.settings.seed, f"{self.stage}_steps": self.step}
+        steps = self._notes.get(f"{self.stage}_steps", 0) + self.step
+        notes = {**self._notes, "seed": self.settings.seed, f"{self.stage}_steps": steps}
         embedded_sd.save(self.lesson.result(self.averaged), self.folder / MODEL, notes)
         if losses:
             log_line(self.folder, self.step, sum(losses) / len(losses))

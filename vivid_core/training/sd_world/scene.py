@@ -21,10 +21,12 @@ SPEED = (0.025, 0.042)  # of the side, in one frame
 WOBBLE = 0.2  # radians off the named direction
 TURN = (0.18, 0.32)  # radians in one frame
 GROWTH = (0.05, 0.08)  # in one frame, of the logarithm of the radius
+PACES = {"spin": TURN, "grow": GROWTH, "shrink": GROWTH, "still": (0.0, 0.0)}  # of the others it is SPEED
 HEADINGS = {"right": 0.0, "down": np.pi / 2, "left": np.pi, "up": 3 * np.pi / 2}
 TILTED = 0.4  # of the things that don't spin
 TWO = 0.2  # of the scenes hold two things
 PANS = 0.5  # of the backdrops that would move, do
+NEAR_THE_MIDDLE = (0.35, 0.65)  # from there nothing leaves the picture, wherever it goes
 TRIES = 50
 
 
@@ -118,11 +120,34 @@ def held_out(number: int) -> SDScene:
     return draw_scene(Draws(HELD_OUT, number))
 
 
+def ways_of(scene: SDScene, count: int, draws: Draws) -> tuple[SDScene, ...]:
+    """The scene `count` times: its nearest thing begins in the same place near the middle, and does other things."""
+    front = len(scene.things) - 1
+    thing = scene.things[front].moving("still", 0.0)
+    thing = replace(thing, middle=(draws.between(*NEAR_THE_MIDDLE), draws.between(*NEAR_THE_MIDDLE)))
+    left, ways = list(motions_of(thing.shape)), []
+    for _ in range(count):
+        motion = draws.one_of(left)
+        left.remove(motion)
+        other = thing.moving(motion, draws.between(*pace_of(motion)))
+        ways.append(replace(scene, things=(*scene.things[:front], other)))
+    return tuple(ways)
+
+
+def motions_of(shape: str) -> tuple[str, ...]:
+    """What a thing of a shape can be seen to do."""
+    return tuple(one for one in words.MOTIONS if one != "spin" or shape not in words.ROUND)
+
+
+def pace_of(motion: str) -> tuple[float, float]:
+    """From where to where the pace of a motion goes."""
+    return PACES.get(motion, SPEED)
+
+
 def _draw_thing(draws: Draws) -> Thing:
     shape, colour = draws.one_of(SEEN_PAIRS)
     size = draws.one_of(tuple(SIZES))
-    motion = draws.one_of([one for one in words.MOTIONS if one != "spin" or shape not in words.ROUND])
-    pace = {"spin": TURN, "grow": GROWTH, "shrink": GROWTH, "still": (0.0, 0.0)}.get(motion, SPEED)
+    motion = draws.one_of(motions_of(shape))
     tilted = motion == "spin" or draws.chance(TILTED)
     thing = Thing(
         shape=shape,
@@ -133,7 +158,7 @@ def _draw_thing(draws: Draws) -> Thing:
         angle=draws.between(0, 2 * np.pi) * tilted,
         near=draws.between(0.5, 0.72),
         motion=motion,
-        pace=draws.between(*pace),
+        pace=draws.between(*pace_of(motion)),
         wobble=draws.between(-WOBBLE, WOBBLE),
     )
     times = np.array([0.0, FRAMES - 1.0])
