@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
-from .timing import peak_extra_bytes
+from .timing import memory_beside
 
 GOAL_GB = 1.0
 
@@ -66,19 +65,9 @@ ABOUT = {
 
 
 def run(full: bool) -> dict[str, Any]:
-    runs = 5 if full else 1
-    ours = [peak_extra_bytes(OURS.format(scene=SCENE)) / 1e9 for _ in range(runs)]
-    peer = [peak_extra_bytes(PEER.format(scene=SCENE)) / 1e9 for _ in range(runs)]
-    middle, plain = statistics.median(ours), statistics.median(peer)
-    return {
-        "name": "preview_propagation",
-        "ours": round(middle, 3),
-        "peer": round(plain, 3),
-        "ratio": round(middle / plain, 3),
-        "interval": [round(min(ours), 3), round(max(ours), 3)],
-        "goal": GOAL_GB,
-        "met": max(ours) <= GOAL_GB,
-        "unit": "GB",
-        "what": "peak memory beyond input and output to carry two keyframes over 48 frames of 1280x720; peer: the same "
-        "with the maps and the carried keyframes of the whole clip; interval: smallest and largest run",
-    }
+    what = (
+        "peak memory beyond input and output to carry two keyframes over 48 frames of 1280x720; peer: the same with "
+        "the maps and the carried keyframes of the whole clip"
+    )
+    ours, peer = (code.format(scene=SCENE) for code in (OURS, PEER))
+    return memory_beside("preview_propagation", what, ours, peer, GOAL_GB, 5 if full else 1)

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import runpy
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,24 @@ def peak_extra_bytes(code: str) -> int:
         if not answer.exists():
             raise RuntimeError("The measured code did not call baseline() and then done().")
         return int(answer.read_text())
+
+
+def memory_beside(name: str, what: str, ours: str, peer: str, goal: float, runs: int) -> dict[str, Any]:
+    """The line of a benchmark on memory: `ours` and `peer` as `peak_extra_bytes` measures them, `runs` times, in GB,
+    and ours against the `goal`. The interval is from the smallest to the largest run."""
+    own, other = ([peak_extra_bytes(code) / 1e9 for _ in range(runs)] for code in (ours, peer))
+    middle, plain = statistics.median(own), statistics.median(other)
+    return {
+        "name": name,
+        "ours": round(middle, 3),
+        "peer": round(plain, 3),
+        "ratio": round(middle / plain, 3),
+        "interval": [round(min(own), 3), round(max(own), 3)],
+        "goal": goal,
+        "met": max(own) <= goal,
+        "unit": "GB",
+        "what": f"{what}; interval: smallest and largest run",
+    }
 
 
 def memory_growth(

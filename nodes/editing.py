@@ -19,7 +19,7 @@ from .comfy_bridge.engine import ManagedEngine
 from .comfy_bridge.files import window_store
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import AUTO, SEED_RANGE, crop_inputs, sampler_inputs, text_inputs
+from .editing_inputs import AUTO, crop_inputs, sampler_inputs, seed_input, text_inputs
 from .schema import node_schema
 
 
@@ -47,12 +47,7 @@ class EditKeyframe(io.ComfyNode):
                     tooltip="The frame to edit; -1 is the last one. The object should be seen large and whole there. "
                     "With a single image: the frame of the clip that it belongs to.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    tooltip="Another seed gives another edit; the same one gives the same, to the bit.",
-                    **SEED_RANGE,
-                ),
+                seed_input(),
                 io.Int.Input(
                     "steps",
                     default=0,

@@ -13,15 +13,17 @@ AUTO = "auto"
 SAMPLERS = (AUTO, "dpm", "ddim", "unipc", "euler")  # of all families; each has two of them
 
 
-SEED_RANGE: dict[str, Any] = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
-
-
 def text_inputs() -> list[Any]:
     """Both prompts."""
     return [
         io.Conditioning.Input("positive", tooltip="From Encode Prompt with the same engine."),
         io.Conditioning.Input("negative", tooltip="From Encode Prompt with the same engine."),
     ]
+
+
+def seed_input(tooltip: str = "Another seed gives another edit; the same one gives the same, to the bit.") -> Any:
+    """Where all that is random comes from."""
+    return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=tooltip)
 
 
 def crop_inputs() -> list[Any]:

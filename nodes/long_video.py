@@ -31,11 +31,11 @@ from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core
 from .editing import options_of, settings_of, texts_of
 from .editing_inputs import (
-    SEED_RANGE,
     blend_inputs,
     crop_inputs,
     joint_inputs,
     sampler_inputs,
+    seed_input,
     strength_inputs,
     text_inputs,
     window_inputs,
@@ -60,12 +60,9 @@ class EditLongVideo(io.ComfyNode):
                 sockets.Engine.Input("engine", tooltip="From Load Edit Engine."),
                 io.Video.Input("video", tooltip="From Load Video. A file is read as it is needed; any length."),
                 *text_inputs(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    tooltip="Another seed gives another edit; the same one gives the same frames. Fix it to keep "
-                    "finished windows.",
-                    **SEED_RANGE,
+                seed_input(
+                    "Another seed gives another edit; the same one gives the same frames. Fix it to keep "
+                    "finished windows."
                 ),
                 *strength_inputs(),
                 *window_inputs(),

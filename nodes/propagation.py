@@ -19,12 +19,12 @@ from .comfy_bridge.progress import Uncounted, say
 from .comfy_bridge.tensors import to_core, to_graph
 from .editing import options_of, settings_of, texts_of
 from .editing_inputs import (
-    SEED_RANGE,
     blend_inputs,
     clip_outputs,
     crop_inputs,
     joint_inputs,
     sampler_inputs,
+    seed_input,
     strength_inputs,
     text_inputs,
     window_inputs,
@@ -51,12 +51,9 @@ class PropagateEdit(io.ComfyNode):
                     "keyframes", tooltip="From Edit Keyframe, or from Set Keyframes with pictures of any editor."
                 ),
                 *text_inputs(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    tooltip="Another seed gives another motion of the details; the same one gives the same, to the "
-                    "bit. Fix it to keep finished windows.",
-                    **SEED_RANGE,
+                seed_input(
+                    "Another seed gives another motion of the details; the same one gives the same, to the "
+                    "bit. Fix it to keep finished windows."
                 ),
                 *strength_inputs(),
                 *window_inputs(),
@@ -98,12 +95,7 @@ class EditVideo(io.ComfyNode):
                 io.Image.Input("frames", tooltip="The clip before the edit; any length."),
                 io.Mask.Input("mask", tooltip="Where the edit goes, on every frame."),
                 *text_inputs(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    tooltip="Another seed gives another edit; the same one gives the same, to the bit.",
-                    **SEED_RANGE,
-                ),
+                seed_input(),
                 *strength_inputs(),
                 *window_inputs(),
                 *crop_inputs(),

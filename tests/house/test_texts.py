@@ -82,9 +82,25 @@ def socket(call: ast.expr, constants: dict[str, Any]) -> Socket:
     return Socket(name, shown, tooltip, default, optional)
 
 
-def shared_lists() -> dict[str, list[Socket]]:
-    """What functions of nodes/ return that several schemas have in their lists, by the functions' names."""
-    found: dict[str, list[Socket]] = {}
+@dataclass(frozen=True)
+class Shared:
+    """A function of nodes/ that returns a socket, or a list of them, which several schemas have."""
+
+    returned: list[ast.expr]
+    defaults: dict[str, ast.expr]
+    constants: dict[str, Any]
+
+    def sockets(self, call: ast.Call, constants: dict[str, Any]) -> tuple[Socket, ...]:
+        """What a call returns; where its arguments stand in for literals, these."""
+        given = dict(zip(self.defaults, call.args)) | {word.arg: word.value for word in call.keywords if word.arg}
+        own = {name: literal(value, self.constants) for name, value in self.defaults.items()}
+        own |= {name: literal(value, constants) for name, value in given.items()}
+        return sockets_of(self.returned, self.constants | own)
+
+
+def shared_lists() -> dict[str, Shared]:
+    """The functions whose names end like those of shared sockets, by their names."""
+    found: dict[str, Shared] = {}
     for path in sorted((ROOT / "nodes").glob("*.py")):
         tree = ast.parse(path.read_text())
         for function in tree.body:
@@ -94,19 +110,18 @@ def shared_lists() -> dict[str, list[Socket]]:
             if isinstance(last, ast.Return) and isinstance(last.value, (ast.List, ast.Call)):
                 entries = last.value.elts if isinstance(last.value, ast.List) else [last.value]
                 assert function.name not in found, f"two functions are named {function.name}"
-                found[function.name] = list(sockets_of(entries, constants_of(tree), found))
+                names, values = (one.arg for one in function.args.args), function.args.defaults
+                found[function.name] = Shared(entries, dict(zip(names, values, strict=True)), constants_of(tree))
     return found
 
 
-def sockets_of(
-    entries: list[ast.expr], constants: dict[str, Any], shared: dict[str, list[Socket]]
-) -> tuple[Socket, ...]:
-    """The sockets of a list's entries: each written there, or returned by a function named in `shared`."""
+def sockets_of(entries: list[ast.expr], constants: dict[str, Any]) -> tuple[Socket, ...]:
+    """The sockets of a list's entries: each written there, or returned by a function in `SHARED`."""
     found: list[Socket] = []
     for entry in entries:
         call = entry.value if isinstance(entry, ast.Starred) else entry
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            found += shared[call.func.id]
+            found += SHARED[call.func.id].sockets(call, constants)
         else:
             found.append(socket(call, constants))
     return tuple(found)
@@ -121,7 +136,7 @@ def schemas(path: Path) -> Iterator[Node]:
         words = {word.arg: word.value for word in call.keywords if word.arg}
         lists = [words[side] for side in ("inputs", "outputs")]
         assert all(isinstance(listed, ast.List) for listed in lists), ast.dump(call)
-        sides = [sockets_of(listed.elts, constants, SHARED) for listed in lists if isinstance(listed, ast.List)]
+        sides = [sockets_of(listed.elts, constants) for listed in lists if isinstance(listed, ast.List)]
         texts = [literal(words[name], constants) for name in ("node_id", "display_name", "description")]
         yield Node(*texts, inputs=sides[0], outputs=sides[1])
 

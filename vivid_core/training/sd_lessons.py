@@ -34,7 +34,10 @@ SCENES, WAYS = 3, 3  # of a batch of clips: scenes, and in how many ways each of
 REHEARSAL = 4  # each so manieth step of the motion stage is one of images
 REHEARSED_MOTION = 0.25  # of their captions name a motion
 LATENESS = 3.0  # of the times of clips: only where little is seen yet do the frames need each other, and the words
-HIDDEN = 0.75  # of the noisy clips: what a schedule calls noise still shows where things are, so that no word is needed
+# Of the noisy clips, those that lose all frames but the first, and of these those that show it clean: what a schedule
+# calls noise still tells where things are, so that no word is needed. First come the words, then what is to be drawn.
+HIDDEN, SHOWN = 0.75, 0.5
+WORDS_FIRST = 700  # steps in which all are hidden and shown
 LOUD = (
     10.0  # length of a motion word's embedding to begin with: beside what the encoder's layers add, less is not heard
 )
@@ -98,7 +101,9 @@ def _motion(before: EmbeddedSD, seed: int) -> Lesson:
             with bypassed(unet):
                 return _image_loss(before, unet, codec, seed, MOTION, step, REHEARSED_MOTION)
         batch = draw_ways(seed, MOTION, step, SCENES, WAYS)
-        noise = noised(latents_of(codec, batch.frames_bcfhw), NOISE, _generator(seed, step), LATENESS, HIDDEN, WAYS)
+        hidden, shown = (1.0, 1.0) if step < WORDS_FIRST else (HIDDEN, SHOWN)
+        latents = latents_of(codec, batch.frames_bcfhw)
+        noise = noised(latents, NOISE, _generator(seed, step), LATENESS, hidden, shown, WAYS)
         text = before.encode(batch.captions).repeat_interleave(FRAMES, 0)
         return noise.loss(unet(noise.noisy_bcfhw, noise.times_b, text, return_dict=False)[0])
 

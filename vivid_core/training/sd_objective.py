@@ -37,15 +37,16 @@ def noised(
     generator: torch.Generator,
     lateness: float = 1.0,
     hidden: float = 0.0,
+    shown: float = 0.5,
     alike: int = 1,
 ) -> Noised:
     """Latents at random times of `schedule`, each row its own, spread evenly so that no batch lacks a part of them.
 
     With `lateness` above 1 more of them are noisy: `1 - (1 - share) ** lateness` of the way are those that were at
     `share` of it. Of the rows that are mostly noise the share `hidden` loses all frames but the first: noise stands in
-    their place, and what was there is to be told from the words and that frame. In half of these rows it is shown
-    clean, and doesn't count. Each `alike` rows that follow each other have the same time and noise, so that what they
-    differ in stands out.
+    their place, and what was there is to be told from the words and that frame. In the share `shown` of these rows it
+    is shown clean, and doesn't count. Each `alike` rows that follow each other have the same time and noise, so that
+    what they differ in stands out.
     """
     groups, frames = len(latents_bcfhw) // alike, latents_bcfhw.shape[2]
     places = (torch.arange(groups) + torch.rand(groups, generator=generator)) / groups
@@ -57,7 +58,7 @@ def noised(
     noisy, v = signal * latents_bcfhw + spread * noise, signal * noise - spread * latents_bcfhw
     weights = (LARGEST * (1 - alphas)).clamp_max(1).float()[:, None].repeat(1, frames)  # SNR + 1 = 1 / (1 - alpha)
     if hidden:
-        chosen, cleaned = (torch.rand(groups, generator=generator) < chance for chance in (hidden, 0.5))
+        chosen, cleaned = (torch.rand(groups, generator=generator) < chance for chance in (hidden, shown))
         chosen = chosen.repeat_interleave(alike) & (alphas < MOSTLY_NOISE)
         later = torch.arange(frames) > 0
         gone, clean = chosen[:, None] & later, (chosen & cleaned.repeat_interleave(alike))[:, None] & ~later
