@@ -105,6 +105,19 @@ def rim_input() -> Any:
     )
 
 
+def guidance_input() -> Any:
+    """How far the prompt pulls a frozen model."""
+    return io.Float.Input(
+        "guidance",
+        default=7.5,
+        min=0.0,
+        max=30.0,
+        step=0.1,
+        tooltip="How closely the prompt is followed, 1 at least. 1 is half the work and rarely changes enough; more "
+        "gives harder colours.",
+    )
+
+
 def negative_input() -> Any:
     """The negative prompt of an editor that encodes its texts itself."""
     return io.String.Input(

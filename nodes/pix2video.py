@@ -18,7 +18,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs, negative_input, rim_input
+from .editing_inputs import blend_mask_inputs, guidance_input, local_outputs, mask_inputs, negative_input, rim_input
 from .schema import expert, node_schema
 
 ATTENDED: dict[str, tuple[Any, ...]] = {
@@ -62,15 +62,7 @@ class Pix2Video(io.ComfyNode):
                     multiline=True,
                     tooltip="What the edited clip shows, the whole picture. With a keyframe: what that one shows.",
                 ),
-                io.Float.Input(
-                    "guidance",
-                    default=7.5,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How closely the prompt is followed, 1 at least. 1 is half the work and rarely changes "
-                    "enough; more gives harder colours.",
-                ),
+                guidance_input(),
                 io.Combo.Input(
                     "order",
                     options=list(get_args(Order)),

@@ -15,7 +15,7 @@ from .comfy_bridge.blocking import blocked
 from .comfy_bridge.diffusion import ManagedDiffusion
 from .comfy_bridge.progress import say
 from .comfy_bridge.tensors import to_core, to_graph
-from .editing_inputs import blend_mask_inputs, local_outputs, mask_inputs, negative_input, rim_input
+from .editing_inputs import blend_mask_inputs, guidance_input, local_outputs, mask_inputs, negative_input, rim_input
 from .schema import expert, node_schema
 
 REPLAY, REDENOISE = "replay", "denoise along"
@@ -46,15 +46,7 @@ class UniEdit(io.ComfyNode):
                     tooltip="appearance: another look or style, layout and motion are kept. motion: another action, "
                     "the look is kept.",
                 ),
-                io.Float.Input(
-                    "guidance",
-                    default=7.5,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How closely the prompt is followed, 1 at least. 1 is half the work and rarely changes "
-                    "enough; more gives harder colours.",
-                ),
+                guidance_input(),
                 io.Float.Input(
                     "structure",
                     default=-1.0,
