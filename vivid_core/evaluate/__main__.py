@@ -21,6 +21,7 @@ import torch
 
 from ..training.world.words import CAPTION_LENGTHS
 from .cases import Case, Cut, read_cases
+from .edits import KeptEdits
 from .engines import KINDS, USUAL, engines_of, read_run
 from .model_engines import Models
 from .pages import comparison_page
@@ -54,8 +55,9 @@ def _compare(arguments: Sequence[str]) -> int:
     cut = Cut(given.frames, given.every, given.side, given.feather)
     engines = engines_of(listed or USUAL, Models(given.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     cases = _chosen(read_cases(given.folder, given.captions), given.only, given.clips)
-    plan = Plan(cases, engines, _seeds(given.seeds), cut, _encoder(given.clip_folder))
     store = ResultStore(given.out or given.folder / OUT)
+    edits = KeptEdits(store.folder) if given.keep_edits else None
+    plan = Plan(cases, engines, _seeds(given.seeds), cut, _encoder(given.clip_folder), edits)
     found = compare(plan, store)
     for path in _written(found, store.folder, given):
         log.info("%s", path)
@@ -153,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", default="*", help="clips whose names match, such as 'gold-fish/*'")
     add("--clips", type=int, default=0, help="at most so many clips; 0: all")
     add("--clip-folder", type=Path, help="a folder with a CLIPModel of transformers, for TA and TC")
+    add("--keep-edits", action="store_true", help="keep every frame, so that another CLIP needs no edit again")
     add("--device", help="where models run; usually a GPU if there is one")
     add("--blind-seed", type=int, default=0, help="draws order and sides of the blind page")
     add("--blind-pairs", choices=OF_PAIRS, default=OF_PAIRS[0], help="the first engine against the others, or all")

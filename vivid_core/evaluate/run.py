@@ -20,6 +20,7 @@ from ..metrics.report import measure_edit
 from ..runtime import Runtime
 from ..video.writing import write_video
 from .cases import Case, Cut, LoadedCase, load_case
+from .edits import KeptEdits
 from .engine import Engine, Made
 from .store import COMPOSITES, OFF, ON, Outcome, ResultStore, key_of
 
@@ -32,13 +33,14 @@ log = logging.getLogger("vivid")
 @dataclass(frozen=True)
 class Plan:
     """What a run compares: engines on cases with seeds, all on the same frames. `encoder` (metrics.encoders) gives TA
-    and TC; without one these are left out."""
+    and TC; without one these are left out. `edits` keeps what engines make; an edit that is there is not made again."""
 
     cases: Sequence[Case]
     engines: Sequence[Engine]
     seeds: Sequence[int] = (0,)
     cut: Cut = field(default_factory=Cut)
     encoder: Any = None
+    edits: KeptEdits | None = None
 
     @property
     def judge(self) -> str:
@@ -115,10 +117,8 @@ def _row(case: Case, engine: Engine, seed: int) -> Outcome:
 def _tried(case: LoadedCase, engine: Engine, seed: int, plan: Plan, store: ResultStore, key: str) -> Outcome:
     """One edit, measured and kept; or a row that says why there is none."""
     row = replace(_row(case.case, engine, seed), inputs=case.identity)
-    began = time.monotonic()
     try:
-        made = _checked(engine.make(case, seed, Runtime()), case, engine)
-        seconds = time.monotonic() - began
+        made, seconds = _made(case, engine, seed, plan.edits)
         frames = {OFF: made.frames_fhwc, ON: made.composited(case)}
         measures = {OFF: _measured(case, frames[OFF], made, plan)}
         alike = torch.equal(frames[OFF], frames[ON])
@@ -137,6 +137,19 @@ def _tried(case: LoadedCase, engine: Engine, seed: int, plan: Plan, store: Resul
     done = replace(row, measures=measures, clips=clips, seconds=seconds)
     store.put(key, done)
     return done
+
+
+def _made(case: LoadedCase, engine: Engine, seed: int, edits: KeptEdits | None) -> tuple[Made, float]:
+    """An edit and how many seconds it took; a kept one, if there is one."""
+    kept = None if edits is None else edits.get(case, engine, seed)
+    if kept is not None:
+        return _checked(kept[0], case, engine), kept[1]
+    began = time.monotonic()
+    made = _checked(engine.make(case, seed, Runtime()), case, engine)
+    seconds = time.monotonic() - began
+    if edits is not None:
+        edits.put(case, engine, seed, made, seconds)
+    return made, seconds
 
 
 def _checked(made: Made, case: LoadedCase, engine: Engine) -> Made:
