@@ -27,7 +27,7 @@ def as_conditioning(text_bld: Tensor) -> Conditioning:
 def text_of(conditioning: Conditioning, managed: ManagedEngine, what: str) -> Tensor:
     """The embedding in a conditioning, [1, tokens, channels] in float32 on the CPU.
 
-    Raises ValueError when it is none, or not of this engine's encoder.
+    Raises ValueError when it is none, not of this engine's encoder, or holds NaN.
     """
     traits = managed.adapter.traits
     if len(conditioning) != 1 or not isinstance(conditioning[0][0], Tensor):
@@ -42,7 +42,13 @@ def text_of(conditioning: Conditioning, managed: ManagedEngine, what: str) -> Te
             f"{what}: got a text of shape {tuple(text.shape)}, but {traits.label} needs {wanted} (one text, tokens, "
             "channels); encode it with Encode Prompt and this engine."
         )
-    return text.to("cpu", torch.float32)
+    text = text.to("cpu", torch.float32)
+    if not bool(torch.isfinite(text).all()):
+        raise ValueError(
+            f"{what}: the text holds NaN (not a number) or infinite values; encode it again, in bf16 or fp32 if its "
+            "encoder ran in fp16."
+        )
+    return text
 
 
 def text_width(managed: ManagedEngine) -> int:

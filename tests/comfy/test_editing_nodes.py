@@ -236,6 +236,17 @@ def test_texts_of_another_encoder_get_one_sentence(
 
 
 @pytest.mark.parametrize("node_id", NODES)
+@pytest.mark.parametrize("socket", ["positive", "negative"])
+def test_a_text_that_is_no_number_is_named_and_not_the_model(
+    call: Call, good: Callable[..., dict[str, Any]], node_id: str, socket: str
+) -> None:
+    broken = torch.zeros(1, 16, 64)
+    broken[0, 3, 5] = float("nan")
+    text = assert_sentence(call(node_id, **good(node_id, **{socket: [[broken, {}]]})))
+    assert f"{socket}: the text holds NaN" in text
+
+
+@pytest.mark.parametrize("node_id", NODES)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"sampler": "unipc"}, "dpm"), ({"steps": 1001}, "steps"), ({"seed": -1}, "seed")],
