@@ -205,6 +205,24 @@ def test_one_call_trains_all_stages_and_leaves_a_file_that_serves_every_kind(tmp
     assert again.step == 1 and math.isnan(again.train(5))  # nothing is left to train
 
 
+@pytest.mark.usefixtures("one_step_each")
+def test_stages_go_on_with_the_parts_of_a_finished_model_in_the_first_ones_place(tmp_path: Path) -> None:
+    assert main(["sd", str(tmp_path / "first"), "--hours", "1"]) == 0
+    (tmp_path / "second" / IMAGES).mkdir(parents=True)
+    file = shutil.copy(tmp_path / "first" / CONTROLNET / MODEL, tmp_path / "second" / IMAGES / MODEL)
+    model, _ = embedded_sd.load(file)
+    assert model.controlnet is not None
+    lessons = {stage: sd_lessons.lesson(stage, embedded_sd.load(file)[0], 5) for stage in STAGES[1:]}
+    assert all(same(lessons[MOTION].parts["unet"], model.motion_unet()))
+    assert all(same(lessons[MOTION].parts["text_encoder"], model.text_encoder)), "no word is drawn again"
+    assert all(same(lessons[DEPTH].parts["unet"], model.depth_unet()))
+    assert all(same(lessons[CONTROLNET].parts["controlnet"], model.controlnet))
+    training = SDTraining(tmp_path / "second", MOTION, settings_for(MOTION, 1, 1))
+    training.train(1)
+    training.save()
+    assert embedded_sd.load(tmp_path / "second" / MOTION / MODEL)[1]["motion_steps"] == 2, "counted with those before"
+
+
 def test_a_stage_waits_for_the_one_before_it_and_notices_when_that_was_trained_on(folder: Path) -> None:
     with pytest.raises(ValueError, match="the stage depth starts from .* train that stage first"):
         SDTraining(folder, DEPTH)

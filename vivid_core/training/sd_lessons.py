@@ -1,6 +1,7 @@
 """The four stages of training the embedded Stable Diffusion: images, motion, depth channel, depth ControlNet.
 
-Each starts from what the stage before it made, and all that comes out has one image model.
+Each starts from what the stage before it made, and all that comes out has one image model. A stage whose part is there
+already, because a finished model was put in the first one's place, goes on with that part.
 Motion modules see one place of all frames and have no text of their own: a word reaches them only through the image
 model's cross-attention, and what it says moves a thing only through the image model's convolutions. A large image model
 brings both, this one does not. So the motion stage moves it and the text encoder too, slowly, and goes on with images.
@@ -45,7 +46,7 @@ IMAGE_RATE = 0.3  # of the learning rate, for the image model and its words in t
 _USUAL = TrainSettings(learning_rate=1e-3, warmup=100, decay_from=0.6, ema=0.999, save_every=100, bf16=False)
 SETTINGS = {
     IMAGES: replace(_USUAL, total_steps=5000),
-    MOTION: replace(_USUAL, total_steps=12000),
+    MOTION: replace(_USUAL, total_steps=5000),
     DEPTH: replace(_USUAL, total_steps=1500, learning_rate=5e-4),
     CONTROLNET: replace(_USUAL, total_steps=2000, learning_rate=5e-4),
 }
@@ -89,8 +90,9 @@ def _images(seed: int) -> Lesson:
 
 
 def _motion(before: EmbeddedSD, seed: int) -> Lesson:
+    if before.motion is None:
+        _speak_up(before, seed)
     unet = embedded_sd.with_motion(before.unet, before.motion or embedded_sd.new_motion(seed))
-    _speak_up(before, seed)
     parts = {"unet": _want(unet, True), "text_encoder": _want(before.text_encoder, True)}
     codec = load_frame_codec()
     moving = [weight for name, weight in unet.named_parameters() if "motion_modules" in name]
@@ -125,7 +127,7 @@ def _speak_up(model: EmbeddedSD, seed: int) -> None:
 
 
 def _depth(before: EmbeddedSD, seed: int) -> Lesson:
-    parts = {"unet": embedded_sd.with_depth_channel(before.unet)}
+    parts = {"unet": before.depth_unet() if before.depth else embedded_sd.with_depth_channel(before.unet)}
     for name, weight in parts["unet"].named_parameters():
         weight.requires_grad_(name.startswith(embedded_sd.OF_DEPTH))
     codec = load_frame_codec()
@@ -145,7 +147,7 @@ def _depth(before: EmbeddedSD, seed: int) -> Lesson:
 
 
 def _controlnet(before: EmbeddedSD, seed: int) -> Lesson:
-    controlnet: Any = embedded_sd.new_controlnet(before.unet, seed)
+    controlnet: Any = before.controlnet or embedded_sd.new_controlnet(before.unet, seed)
     parts = {"controlnet": _want(controlnet, True)}
     codec = load_frame_codec()
 
