@@ -20,6 +20,9 @@ from .host import ManagedModel
 
 LORAS = "vivid"  # the model folder that Load Edit Engine looks into
 ENDING = ".safetensors"
+LONGEST = 200  # bytes of a name; file systems take 255, and what is written there adds endings
+DEEPEST = 1000  # characters of a folder in folders
+SHOWN = 60  # characters of a wrong name that an error repeats
 
 
 @contextmanager
@@ -59,13 +62,17 @@ def has_patches(model: ManagedModel) -> bool:
 def output_folder(name: str, what: str) -> Path:
     """The folder `name` in ComfyUI's output folder.
 
-    Raises ValueError for a name that leads out of it, or none at all.
+    Raises ValueError for a name that leads out of it or is too long, or none at all.
     """
+    if any(_too_long(part) for part in re.split(r"[/\\]", name)):
+        raise ValueError(
+            f"{what}: the folder's name {name[:SHOWN]!r}... is too long; give one of {LONGEST} bytes at most."
+        )
     root = Path(folder_paths.get_output_directory()).resolve()
     folder = (root / name.strip().replace("\0", "")).resolve()
     if not name.strip() or "\0" in name or folder == root or not folder.is_relative_to(root):
         raise ValueError(
-            f"{what}: got the folder {name!r}; it must be a name of a folder inside ComfyUI's output folder."
+            f"{what}: got the folder {name[:SHOWN]!r}; it must be a name of a folder inside ComfyUI's output folder."
         )
     return folder
 
@@ -73,8 +80,10 @@ def output_folder(name: str, what: str) -> Path:
 def lora_file(name: str, what: str) -> Path:
     """Where a LoRA of this name is saved: in ComfyUI's models/vivid, or where the output is if that can't be written.
 
-    Raises ValueError for a name that is none.
+    Raises ValueError for a name that is none, or too long.
     """
+    if _too_long(name):
+        raise ValueError(f"{what}: the name {name[:SHOWN]!r}... is too long; give one of {LONGEST} bytes at most.")
     wrong = name in ("", ".", "..") or name.strip() != name or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
     if wrong or name.lower().endswith(ENDING):
         raise ValueError(f"{what}: got the name {name!r}; it must be a plain file name, without folders and ending.")
@@ -86,6 +95,10 @@ def lora_file(name: str, what: str) -> Path:
         if os.access(root, os.W_OK):
             break
     return Path(root) / f"{name}{ENDING}"
+
+
+def _too_long(name: str) -> bool:
+    return len(name.encode(errors="replace")) > LONGEST
 
 
 def where_to_choose(file: Path) -> str:

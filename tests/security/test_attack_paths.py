@@ -104,6 +104,14 @@ def test_an_output_folder_is_inside_of_comfyuis_own(folders: Any, name: str) -> 
     assert "inside ComfyUI's output folder" in one_sentence(lambda: folders.output_folder(name, "Test"))
 
 
+@pytest.mark.parametrize("name", ["a" * 201, "a/" + "\u00fc" * 101, '{"a":' * 3000, "a/" * 3000])
+def test_a_name_that_no_file_system_takes_is_refused_in_short(folders: Any, name: str) -> None:
+    for refuse in (folders.output_folder, folders.lora_file):
+        said = one_sentence(lambda refuse=refuse: refuse(name, "Test"))
+        assert "too long; give" in said and "of 200 bytes at most" in said and len(said) < 200
+    assert folders.output_folder("a" * 200 + "/" + "b" * 200, "Test") and folders.lora_file("a" * 200, "Test")
+
+
 def test_an_output_folder_that_is_a_link_to_another_place_is_refused(folders: Any, comfy_base: Path) -> None:
     link = comfy_base / "output" / "a_link"
     link.symlink_to(comfy_base / "models", target_is_directory=True)

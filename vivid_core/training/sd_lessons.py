@@ -37,7 +37,7 @@ REHEARSED_MOTION = 0.25  # of their captions name a motion
 LATENESS = 3.0  # of the times of clips: only where little is seen yet do the frames need each other, and the words
 # Of the noisy clips, those that lose all frames but the first, and of these those that show it clean: what a schedule
 # calls noise still tells where things are, so that no word is needed. First come the words, then what is to be drawn.
-HIDDEN, SHOWN = 0.75, 0.5
+HIDDEN, SHOWN = 0.5, 0.5
 WORDS_FIRST = 1000  # steps in which all are hidden and shown
 LOUD = (
     10.0  # length of a motion word's embedding to begin with: beside what the encoder's layers add, less is not heard
