@@ -64,10 +64,8 @@ def output_folder(name: str, what: str) -> Path:
 
     Raises ValueError for a name that leads out of it or is too long, or none at all.
     """
-    if any(_too_long(part) for part in re.split(r"[/\\]", name)):
-        raise ValueError(
-            f"{what}: the folder's name {name[:SHOWN]!r}... is too long; give one of {LONGEST} bytes at most."
-        )
+    if any(_too_long(part) for part in re.split(r"[/\\]", name)) or len(name) > DEEPEST:
+        raise ValueError(f"{what}: the folder {name[:SHOWN]!r}... is too long; give a name of {LONGEST} bytes at most.")
     root = Path(folder_paths.get_output_directory()).resolve()
     folder = (root / name.strip().replace("\0", "")).resolve()
     if not name.strip() or "\0" in name or folder == root or not folder.is_relative_to(root):
