@@ -81,6 +81,8 @@ class PreviewPropagation(io.ComfyNode):
             raise ValueError(
                 "Preview Propagation: no keyframes are connected; connect Set Keyframes, or choose the mode remove."
             )
+        if mode == REMOVE and keyframes is not None:
+            notes.append("Preview Propagation: the mode is remove, so the keyframes are not used.")
         with flow_runtime(flow) as (runtime, estimator):
             options: dict[str, Any] = {"feather": feather, "runtime": runtime, "notes": notes, "flow": estimator}
             if mode == REMOVE or keyframes is None:

@@ -130,6 +130,14 @@ def test_a_removed_object_shows_what_other_frames_saw(call: Callable[..., Result
     assert "%" in report
 
 
+def test_keyframes_that_a_removal_does_not_use_are_named(call: Callable[..., Result]) -> None:
+    inputs = scene.good_inputs()["VividPreviewPropagation"]
+    plain = returned(call("VividPreviewPropagation", **inputs))
+    given = returned(call("VividPreviewPropagation", **inputs, keyframes=keyframes(call, scene.clip()[:1] / 2, "0")))
+    assert "keyframes are not used" in given[2] and "keyframes are not used" not in plain[2]
+    assert torch.equal(plain[0], given[0])
+
+
 def test_measures_of_an_untouched_clip_are_zero(call: Callable[..., Result]) -> None:
     inputs = {**scene.good_inputs()["VividMeasureEdit"], "edited": scene.clip()}
     report, text, difference, chart, sheet = returned(call("VividMeasureEdit", **inputs))

@@ -109,7 +109,9 @@ class Fuzzer:
             if node_id in self._known:
                 places = range(len(self._known[node_id].outputs))
                 made = {at: Shelf.taken[f"{name}.{at}"] for at in places if f"{name}.{at}" in Shelf.taken}
-                yield from (f"{node_id}: {fault}" for fault in broken(node_id, given.get(name, {}), made))
+                yield from (
+                    f"{node_id}: {fault}" for fault in broken(node_id, {**node["inputs"], **given.get(name, {})}, made)
+                )
 
 
 def forget() -> None:

@@ -24,7 +24,8 @@ SLACK = 1e-3  # what the checks of inputs let pass
 
 
 def broken(node_id: str, given: Mapping[str, Any], made: Mapping[int, Any]) -> Iterator[str]:
-    """What a node that ended well did not keep: one sentence for each. `made` has those of its outputs that went on."""
+    """What a node that ended well did not keep: one sentence for each. `given` are its inputs, `made` has those of its
+    outputs that went on."""
     for number, value in made.items():
         if isinstance(value, Tensor):
             yield from _no_picture(node_id, number, value)
@@ -62,7 +63,8 @@ def _changed_outside(node_id: str, given: Mapping[str, Any], made: Mapping[int, 
     outside = blend == 0
     if not torch.equal(edited[outside], before[outside]):
         yield f"outside the blend mask {float((edited - before)[outside].abs().max())} changed"
-    yield from _lost_keys(given.get("keyframes"), edited, blend)
+    if given.get("mode") != "remove":  # that shows no keyframe, and says so
+        yield from _lost_keys(given.get("keyframes"), edited, blend)
 
 
 def _lost_keys(keys: Any, edited: Tensor, blend: Tensor) -> Iterator[str]:
