@@ -62,10 +62,12 @@ def has_patches(model: ManagedModel) -> bool:
 def output_folder(name: str, what: str) -> Path:
     """The folder `name` in ComfyUI's output folder.
 
-    Raises ValueError for a name that leads out of it or is too long, or none at all.
+    Raises ValueError for a name that leads out of it or that no file system takes, or none at all.
     """
-    if any(_too_long(part) for part in re.split(r"[/\\]", name)) or len(name) > DEEPEST:
-        raise ValueError(f"{what}: the folder {name[:SHOWN]!r}... is too long; give a name of {LONGEST} bytes at most.")
+    for part in re.split(r"[/\\]", name):
+        _check_writable(part, what)
+    if len(name) > DEEPEST:
+        raise ValueError(f"{what}: the folder {name[:SHOWN]!r}... is too deep; give {DEEPEST} characters at most.")
     root = Path(folder_paths.get_output_directory()).resolve()
     folder = (root / name.strip().replace("\0", "")).resolve()
     if not name.strip() or "\0" in name or folder == root or not folder.is_relative_to(root):
@@ -78,10 +80,9 @@ def output_folder(name: str, what: str) -> Path:
 def lora_file(name: str, what: str) -> Path:
     """Where a LoRA of this name is saved: in ComfyUI's models/vivid, or where the output is if that can't be written.
 
-    Raises ValueError for a name that is none, or too long.
+    Raises ValueError for a name that is none, or that no file system takes.
     """
-    if _too_long(name):
-        raise ValueError(f"{what}: the name {name[:SHOWN]!r}... is too long; give one of {LONGEST} bytes at most.")
+    _check_writable(name, what)
     wrong = name in ("", ".", "..") or name.strip() != name or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
     if wrong or name.lower().endswith(ENDING):
         raise ValueError(f"{what}: got the name {name!r}; it must be a plain file name, without folders and ending.")
@@ -95,8 +96,12 @@ def lora_file(name: str, what: str) -> Path:
     return Path(root) / f"{name}{ENDING}"
 
 
-def _too_long(name: str) -> bool:
-    return len(name.encode(errors="replace")) > LONGEST
+def _check_writable(name: str, what: str) -> None:
+    """Raises ValueError for the name of a file or folder that is too long, or that is no text."""
+    if len(name.encode(errors="replace")) > LONGEST:
+        raise ValueError(f"{what}: the name {name[:SHOWN]!r}... is too long; give one of {LONGEST} bytes at most.")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise ValueError(f"{what}: the name {name[:SHOWN]!r} holds half a character; type it again.")
 
 
 def where_to_choose(file: Path) -> str:
