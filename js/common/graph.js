@@ -31,7 +31,8 @@ export function signature(flat, id, input) {
     const at = waiting.pop()
     if (at in known || !flat.output[at]) continue
     const { class_type, inputs } = flat.output[at]
-    known[at] = [class_type, inputs]
+    // A page adds an empty input for a preview once that is drawn: it says nothing about the result.
+    known[at] = [class_type, Object.entries(inputs).filter(([, value]) => value !== "")]
     waiting.push(
       ...Object.values(inputs)
         .filter(Array.isArray)

@@ -228,3 +228,28 @@ def test_every_text_of_the_editor_is_there_in_every_language() -> None:
             assert sorted(re.findall(r"%\d", text)) == sorted(re.findall(r"%\d", texts["en"][key])), (language, key)
     unused = [key for key in texts["en"] if f'"{key}"' not in "".join(sources) and not key.startswith("hint_")]
     assert unused == []
+
+
+def test_what_an_input_depends_on_is_the_same_with_a_previews_empty_widget_and_another_with_any_other_change(
+    page: Page,
+) -> None:
+    def graph(clip: dict[str, Any], start: int = 0) -> dict[str, Any]:
+        return {
+            "output": {
+                "1": {"class_type": "LoadVideo", "inputs": clip},
+                "2": {"class_type": "ImageFromBatch", "inputs": {"image": ["1", 0], "batch_index": start}},
+                "3": {"class_type": "VividPromptEditor", "inputs": {"frames": ["2", 0]}},
+                "4": {"class_type": "LoadImage", "inputs": {"image": "unlinked.png"}},
+            }
+        }
+
+    graphs = [
+        graph({"file": "a.mp4"}),
+        graph({"file": "a.mp4", "video-preview": ""}),
+        graph({"file": "b.mp4"}),
+        graph({"file": "a.mp4"}, start=1),
+        graph({"file": ""}),
+    ]
+    code = "(m, graphs) => graphs.map(one => m.signature(one, '3', 'frames'))"
+    found = run(page, "graph", code, graphs, room="common")
+    assert found[0] == found[1] and len(set(found)) == 4 and "unlinked" not in "".join(found)
