@@ -66,10 +66,11 @@ templates:
 fits:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
 
-# The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/:
+# The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/.
+# ARGS="--start vivid_core/models/embedded_vivid.safetensors --seed 1 --steps 6000" begins with the shipped one:
 HOURS ?= 1
 train-embedded:
-	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS)
+	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS) $(ARGS)
 
 # A tiny SAM 2 in the embedded world, likewise, in output/segmenter/; and how well it follows objects from one click:
 MODEL ?= vivid_core/models/embedded_sam2.safetensors

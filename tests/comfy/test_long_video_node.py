@@ -42,7 +42,7 @@ def inputs(
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The frames that were encoded, one tensor for each file: x264 itself doesn't always give the same bits."""
+    """The frames as they went into the encoder, one tensor for each file."""
     module, found = of_pack("vivid_core.editors.long_video"), list[torch.Tensor]()
     write = module.write_video
 

@@ -61,7 +61,7 @@ class Canceller:
         if not was_interrupted(result):
             yield f"it did not end as cancelled: {result.exception}"
         yield from files.faults_of(self._base / "temp")
-        yield from differ(name, one.whole(executor), whole)
+        yield from differ(one.whole(executor), whole)
 
 
 def _step(one: Work, moment: str, chance: random.Random) -> int:

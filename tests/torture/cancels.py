@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
 from harness.inprocess import Executor, Result
 from harness.probes import call
 from torch import Tensor, nn
 
 INTERRUPTED = "execution_interrupted"
-X264 = 4 / 255  # the encoder doesn't always give the same bits for the same frames; over a block that is this at most
-BLOCK = 8  # pixels of its side
 
 
 @dataclass
@@ -62,19 +59,12 @@ def tensors(result: Result) -> list[Tensor]:
     return [one for one in result.outputs["node"] if isinstance(one, Tensor)] + films
 
 
-def _over_blocks(difference: Tensor, encoded: bool) -> Tensor:
-    """Means over blocks of a film's frames [F, H, W, 3], where an encoder's noise is gone; all else as it is."""
-    return F.avg_pool2d(difference.movedim(-1, 1), BLOCK) if encoded and difference.ndim == 4 else difference
-
-
-def differ(node_id: str, first: list[Tensor], second: list[Tensor]) -> list[str]:
+def differ(first: list[Tensor], second: list[Tensor]) -> list[str]:
     """What two runs of a node gave differently, which should have given the same: one sentence for each."""
     if len(first) != len(second) or not first:
         return [f"{len(first)} results, then {len(second)}"]
-    encoded = node_id == "VividEditLongVideo"
-    slack = X264 if encoded else 0.0
-    most = [float(_over_blocks(one - other, encoded).abs().max()) for one, other in zip(first, second)]
-    return [f"result {number} is another one, by {value:g}" for number, value in enumerate(most) if value > slack]
+    most = [float((one - other).abs().max()) for one, other in zip(first, second)]
+    return [f"result {number} is another one, by {value:g}" for number, value in enumerate(most) if value]
 
 
 def was_interrupted(result: Result) -> bool:

@@ -109,9 +109,8 @@ class Fuzzer:
             if node_id in self._known:
                 places = range(len(self._known[node_id].outputs))
                 made = {at: Shelf.taken[f"{name}.{at}"] for at in places if f"{name}.{at}" in Shelf.taken}
-                yield from (
-                    f"{node_id}: {fault}" for fault in broken(node_id, {**node["inputs"], **given.get(name, {})}, made)
-                )
+                inputs = {**node["inputs"], **given.get(name, {})}
+                yield from (f"{node_id}: {fault}" for fault in broken(node_id, inputs, made))
 
 
 def forget() -> None:

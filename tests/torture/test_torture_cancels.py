@@ -59,7 +59,7 @@ def test_a_run_that_is_cancelled_anywhere_ends_as_cancelled_and_the_next_is_whol
         result, calls = one.cancelled_in_decoding(executor)
         assert calls > 0, "nothing was decoded"
         assert was_interrupted(result), result.exception
-    assert differ(name, one.whole(executor), whole) == []
+    assert differ(one.whole(executor), whole) == []
 
 
 @pytest.mark.parametrize("name", ("VividEditVideo", "VividUniEdit"))

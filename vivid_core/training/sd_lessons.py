@@ -90,9 +90,11 @@ def _images(seed: int) -> Lesson:
 
 
 def _motion(before: EmbeddedSD, seed: int) -> Lesson:
-    if before.motion is None:
+    motion = before.motion
+    if motion is None:
+        motion = embedded_sd.new_motion(seed)
         _speak_up(before, seed)
-    unet = embedded_sd.with_motion(before.unet, before.motion or embedded_sd.new_motion(seed))
+    unet = embedded_sd.with_motion(before.unet, motion)
     parts = {"unet": _want(unet, True), "text_encoder": _want(before.text_encoder, True)}
     codec = load_frame_codec()
     moving = [weight for name, weight in unet.named_parameters() if "motion_modules" in name]

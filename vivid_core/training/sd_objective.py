@@ -60,13 +60,19 @@ def noised(
     if hidden:
         chosen, cleaned = (torch.rand(groups, generator=generator) < chance for chance in (hidden, shown))
         chosen = chosen.repeat_interleave(alike) & (alphas < MOSTLY_NOISE)
-        later = torch.arange(frames) > 0
-        gone, clean = chosen[:, None] & later, (chosen & cleaned.repeat_interleave(alike))[:, None] & ~later
+        gone, clean = _gone_and_clean(chosen, cleaned.repeat_interleave(alike), frames)
         # What is told is v; of noise alone it is the v that leads to the same latents.
         v = torch.where(_over(gone), (signal * noise - latents_bcfhw) / spread, v)
         noisy = torch.where(_over(gone), noise, torch.where(_over(clean), latents_bcfhw, noisy))
         weights = weights.masked_fill(clean, 0.0)
     return Noised(noisy, v, times, weights)
+
+
+def _gone_and_clean(chosen_b: Tensor, cleaned_b: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Which frames [B, F] noise stands in for, and which are shown clean: of the chosen rows all but the first, and the
+    first where it is to be."""
+    later = torch.arange(frames) > 0
+    return chosen_b[:, None] & later, (chosen_b & cleaned_b)[:, None] & ~later
 
 
 def _over(frames_bf: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ RATES_UP_TO = 1001  # the largest denominator of a rate
 BT709 = 1  # the number of this standard in H.264's tags for matrix, primaries and transfer
 LIMITED_RANGE = 1
 CENTRED_CHROMA = "chromaloc=1"  # where libswscale puts it; untagged, H.264 means half a pixel further left
+SAME_BITS = "mbtree=0"  # x264's rate control by macroblock tree gives other bits for the same frames from run to run
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def write_video(
 
     yuv420p because browsers and players take nothing else everywhere; it knows even sizes only, so an odd side is
     made one pixel longer by repeating its edge, and noted. `crf` is x264's quality: 0 is lossless in YUV, 17 looks so.
+    The same frames always give the same file.
     `audio_from` is a file whose sound is taken along from the beginning, cut at the video's length: copied if it is
     AAC or MP3, else encoded as AAC; a file without sound is noted. The file appears under `path` when it is complete,
     replacing what was there; after a fault or a cancelled run nothing of it is left.
@@ -127,7 +129,8 @@ class _Job:
                 sound.finish(rest=self.sound is not None and self.sound.whole)
 
     def _stream(self, output: Any, width: int, height: int) -> Any:
-        timing, options = self.showing.timing, {"crf": str(self.crf), "preset": PRESET, "x264-params": CENTRED_CHROMA}
+        timing, options = self.showing.timing, {"crf": str(self.crf), "preset": PRESET}
+        options["x264-params"] = f"{CENTRED_CHROMA}:{SAME_BITS}"
         if timing is not None:
             options["bf"] = "0"  # frames are then stored in the order of their times, which alone keeps all of them
         stream = output.add_stream("libx264", rate=self.rate, options=options)

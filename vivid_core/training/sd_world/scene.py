@@ -26,7 +26,7 @@ HEADINGS = {"right": 0.0, "down": np.pi / 2, "left": np.pi, "up": 3 * np.pi / 2}
 TILTED = 0.4  # of the things that don't spin
 TWO = 0.2  # of the scenes hold two things
 PANS = 0.5  # of the backdrops that would move, do
-NEAR_THE_MIDDLE = (0.35, 0.65)  # from there nothing leaves the picture, wherever it goes
+NEAR_THE_MIDDLE = (0.35, 0.65)  # from there a thing's middle stays in the picture, wherever it goes
 TRIES = 50
 
 
