@@ -147,6 +147,23 @@ def test_the_command_trains_saves_a_model_and_goes_on(tmp_path: Path, monkeypatc
     assert notes == {"seed": 0, "step": 2}
 
 
+def test_the_command_takes_other_learning_rates_in_parts_of_the_usual_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vivid_core.training import __main__ as command
+
+    seen: list[TrainSettings] = []
+    monkeypatch.setattr(command, "world_sample", source)
+    monkeypatch.setattr(command, "_train_some", lambda trainer: seen.append(trainer.settings) or trainer.train(1))
+    command.main([str(tmp_path), "--steps", "1", "--rate", "0.25"])
+    usual = TrainSettings()
+    rates = (seen[0].learning_rate, seen[0].matrix_rate)
+    assert rates == pytest.approx((usual.learning_rate / 4, usual.matrix_rate / 4))
+    with pytest.raises(SystemExit):
+        command.main([str(tmp_path), "--rate", "0"])
+    assert "must be above 0" in capsys.readouterr().err
+
+
 def test_a_run_may_begin_with_a_model_that_is_there_and_says_what_that_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

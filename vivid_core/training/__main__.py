@@ -71,8 +71,11 @@ def _full(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=TrainSettings.total_steps, help="how long the whole run is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a model's file to begin with instead of random weights")
+    parser.add_argument("--rate", type=float, default=1.0, help="the learning rates, in parts of the usual ones")
     given = parser.parse_args(arguments)
-    settings = TrainSettings(seed=given.seed, total_steps=given.steps)
+    if not given.rate > 0:
+        parser.error(f"--rate: got {given.rate:g}, but it must be above 0; 1 is usual, less goes on from a good model.")
+    settings = _slowed(TrainSettings(seed=given.seed, total_steps=given.steps), given.rate)
     model, about = _begun(given.start, given.seed)
     workers = Workers(_device(on_the_cpu=False))
     for module in model.parts.values():
@@ -87,6 +90,11 @@ def _full(arguments: Sequence[str]) -> int:
         if time.monotonic() >= end:
             break
     return 0
+
+
+def _slowed(settings: TrainSettings, rate: float) -> TrainSettings:
+    rates = {name: rate * getattr(settings, name) for name in ("learning_rate", "matrix_rate")}
+    return replace(settings, **rates)
 
 
 def _begun(start: Path | None, seed: int) -> tuple[EmbeddedModel, dict[str, Any]]:
