@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kive_models import oracle_engine
 from torch import Tensor
@@ -40,6 +40,7 @@ def pixels(local: LocalCrop) -> int:
     st.floats(0.02, 0.9),
     st.floats(0.02, 0.9),
 )
+@example("fast", 37, 141, 0.125, 0.5)
 @settings(max_examples=120, deadline=None)
 def test_every_crop_holds_the_subject_in_a_size_the_model_takes(
     mode: str, height: int, width: int, tall: float, wide: float
@@ -54,8 +55,9 @@ def test_every_crop_holds_the_subject_in_a_size_the_model_takes(
     for mask_hw, (left, top) in zip(mask, stitch.corners):
         inside = mask_hw[max(top, 0) : top + stitch.box_size[0], max(left, 0) : left + stitch.box_size[1]]
         assert inside.sum() == mask_hw.sum()
-    for side, shown in zip(stitch.box_size, stitch.out_size):
-        assert shown <= 2 * side + 16, "enlarged more than twice"
+    # The shorter side is rounded to a whole multiple, and the longer one grows with it, so that shapes are kept.
+    most = 2 + 16 / min(stitch.box_size)
+    assert all(shown <= most * side for side, shown in zip(stitch.box_size, stitch.out_size)), "more than twice"
 
 
 def test_off_shows_the_whole_frame_in_the_size_of_the_model() -> None:
