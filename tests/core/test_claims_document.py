@@ -62,7 +62,7 @@ def test_every_claim_is_a_row_held_or_not_or_not_run() -> None:
 def test_the_page_says_when_at_which_commit_on_what_and_in_which_form() -> None:
     text = markdown(page(LINES))
     assert "`make claims` on 2026-01-31 at commit abc1234, on 2 CPU cores" in text and "**quick form**" in text
-    assert "16 clips a task with one seed of the noise" in text and "make claims FULL=1" in text
+    assert "64 clips a task with one seed of the noise" in text and "make claims FULL=1" in text
     full = markdown(page(LINES, form=FULL))
     assert "`make claims FULL=1` on" in full and "**full form**" in full and "first look" not in full
 
@@ -106,6 +106,6 @@ def test_numbers_have_three_digits_or_as_many_as_they_need() -> None:
 
 
 def test_the_full_form_goes_on_from_the_quick_one_and_no_number_is_below_one() -> None:
-    assert QUICK.steps is FULL.steps is None and QUICK.trials < FULL.trials and QUICK.seeds < FULL.seeds
+    assert QUICK.steps is FULL.steps is None and QUICK.sd_trials < FULL.sd_trials and QUICK.seeds < FULL.seeds
     with pytest.raises(ValueError, match="got 0 seeds"):
         QUICK.changed(None, 0, None)
