@@ -67,7 +67,7 @@ fits:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
 
 # The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/.
-# ARGS="--start vivid_core/models/embedded_vivid.safetensors --seed 2 --steps 6000 --rate 0.25" begins with the shipped one:
+# ARGS="--start vivid_core/models/embedded_vivid.safetensors --seed 2 --steps 6000 --rate-share 0.25" begins with the shipped one:
 HOURS ?= 1
 train-embedded:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS) $(ARGS)

@@ -106,6 +106,7 @@ def test_numbers_have_three_digits_or_as_many_as_they_need() -> None:
 
 
 def test_the_full_form_goes_on_from_the_quick_one_and_no_number_is_below_one() -> None:
-    assert QUICK.steps is FULL.steps is None and QUICK.sd_trials < FULL.sd_trials and QUICK.seeds < FULL.seeds
+    assert QUICK.steps is FULL.steps is None and QUICK.trials <= FULL.trials and QUICK.seeds < FULL.seeds
+    assert QUICK.sd_trials < FULL.sd_trials and QUICK.sd_steps < FULL.sd_steps
     with pytest.raises(ValueError, match="got 0 seeds"):
         QUICK.changed(None, 0, None)

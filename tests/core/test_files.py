@@ -34,7 +34,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_the_same_frames_always_give_the_same_file(tmp_path: Path) -> None:
-    # With such frames x264's macroblock tree gives another file in nearly every run.
+    # With such frames x264's macroblock tree gives another file in most runs.
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 35, 61, generator=generator)
     noise = torch.randn(24, 272, 480, 3, generator=generator) / 50

@@ -155,12 +155,12 @@ def test_the_command_takes_other_learning_rates_in_parts_of_the_usual_ones(
     seen: list[TrainSettings] = []
     monkeypatch.setattr(command, "world_sample", source)
     monkeypatch.setattr(command, "_train_some", lambda trainer: seen.append(trainer.settings) or trainer.train(1))
-    command.main([str(tmp_path), "--steps", "1", "--rate", "0.25"])
+    command.main([str(tmp_path), "--steps", "1", "--rate-share", "0.25"])
     usual = TrainSettings()
     rates = (seen[0].learning_rate, seen[0].matrix_rate)
     assert rates == pytest.approx((usual.learning_rate / 4, usual.matrix_rate / 4))
     with pytest.raises(SystemExit):
-        command.main([str(tmp_path), "--rate", "0"])
+        command.main([str(tmp_path), "--rate-share", "0"])
     assert "must be above 0" in capsys.readouterr().err
 
 

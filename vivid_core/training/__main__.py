@@ -71,11 +71,12 @@ def _full(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=TrainSettings.total_steps, help="how long the whole run is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a model's file to begin with instead of random weights")
-    parser.add_argument("--rate", type=float, default=1.0, help="the learning rates, in parts of the usual ones")
+    parser.add_argument("--rate-share", type=float, default=1.0, help="the learning rates, in parts of the usual ones")
     given = parser.parse_args(arguments)
-    if not given.rate > 0:
-        parser.error(f"--rate: got {given.rate:g}, but it must be above 0; 1 is usual, less goes on from a good model.")
-    settings = _slowed(TrainSettings(seed=given.seed, total_steps=given.steps), given.rate)
+    share = given.rate_share
+    if not share > 0:
+        parser.error(f"--rate-share: got {share:g}, but it must be above 0; 1 is usual, less is for a good model.")
+    settings = _at_share(TrainSettings(seed=given.seed, total_steps=given.steps), share)
     model, about = _begun(given.start, given.seed)
     workers = Workers(_device(on_the_cpu=False))
     for module in model.parts.values():
@@ -92,8 +93,8 @@ def _full(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _slowed(settings: TrainSettings, rate: float) -> TrainSettings:
-    rates = {name: rate * getattr(settings, name) for name in ("learning_rate", "matrix_rate")}
+def _at_share(settings: TrainSettings, share: float) -> TrainSettings:
+    rates = {"learning_rate": share * settings.learning_rate, "matrix_rate": share * settings.matrix_rate}
     return replace(settings, **rates)
 
 

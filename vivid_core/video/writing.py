@@ -75,10 +75,10 @@ def write_video(
 
     yuv420p because browsers and players take nothing else everywhere; it knows even sizes only, so an odd side is
     made one pixel longer by repeating its edge, and noted. `crf` is x264's quality: 0 is lossless in YUV, 17 looks so.
-    The same frames always give the same file.
     `audio_from` is a file whose sound is taken along from the beginning, cut at the video's length: copied if it is
     AAC or MP3, else encoded as AAC; a file without sound is noted. The file appears under `path` when it is complete,
-    replacing what was there; after a fault or a cancelled run nothing of it is left.
+    replacing what was there; after a fault or a cancelled run nothing of it is left. The same frames give the same file
+    again on the same machine.
 
     Raises ValueError when there are no frames, sizes differ, a setting is out of range, the folder can't be written,
     or `audio_from` can't be read.
