@@ -94,8 +94,8 @@ def _full(arguments: Sequence[str]) -> int:
 
 
 def _at_share(settings: TrainSettings, share: float) -> TrainSettings:
-    rates = {"learning_rate": share * settings.learning_rate, "matrix_rate": share * settings.matrix_rate}
-    return replace(settings, **rates)
+    rate, matrix_rate = share * settings.learning_rate, share * settings.matrix_rate
+    return replace(settings, learning_rate=rate, matrix_rate=matrix_rate)
 
 
 def _begun(start: Path | None, seed: int) -> tuple[EmbeddedModel, dict[str, Any]]:
