@@ -67,7 +67,8 @@ fits:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
 
 # The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/.
-# ARGS="--start vivid_core/models/embedded_vivid.safetensors --seed 2 --steps 6000 --rate-share 0.25" begins with the shipped one:
+# ARGS="--begin-with vivid_core/models/embedded_vivid.safetensors --seed 4 --steps 6000 --rate-share 0.25 --decay-from 0
+# --last-time-share 0.5" goes on from the shipped one, as a run of its own:
 HOURS ?= 1
 train-embedded:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.training output/embedded --hours $(HOURS) $(ARGS)

@@ -16,6 +16,7 @@ from vivid_core.models.embedded_codec import load_codec
 from vivid_core.training.settings import TrainSettings
 from vivid_core.training.tasks import Recipe, Sample, SamplePlan
 from vivid_core.training.trainer import Trainer
+from vivid_core.training.workers import Workers
 from vivid_core.training.world.samples import world_sample
 from vivid_core.training.world.words import vocabulary
 
@@ -28,8 +29,15 @@ def source(plan: SamplePlan) -> Sample:
     return world_sample(plan, SIDE)
 
 
-def trainer(folder: Path, settings: TrainSettings = SETTINGS, recipe: Recipe = RECIPE, source=source) -> Trainer:
-    return Trainer(embedded.build(vocabulary(), seed=0), load_codec(), source, folder, recipe, settings)
+def trainer(
+    folder: Path,
+    settings: TrainSettings = SETTINGS,
+    recipe: Recipe = RECIPE,
+    source=source,
+    workers: Workers | None = None,
+) -> Trainer:
+    model = embedded.build(vocabulary(), seed=0)
+    return Trainer(model, load_codec(), source, folder, recipe, settings, workers=workers)
 
 
 def weights(trained: Trainer) -> list[torch.Tensor]:
@@ -147,7 +155,7 @@ def test_the_command_trains_saves_a_model_and_goes_on(tmp_path: Path, monkeypatc
     assert notes == {"seed": 0, "step": 2}
 
 
-def test_the_command_takes_other_learning_rates_in_parts_of_the_usual_ones(
+def test_the_command_takes_other_settings_and_refuses_what_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from vivid_core.training import __main__ as command
@@ -155,13 +163,18 @@ def test_the_command_takes_other_learning_rates_in_parts_of_the_usual_ones(
     seen: list[TrainSettings] = []
     monkeypatch.setattr(command, "world_sample", source)
     monkeypatch.setattr(command, "_train_some", lambda trainer: seen.append(trainer.settings) or trainer.train(1))
-    command.main([str(tmp_path), "--steps", "1", "--rate-share", "0.25"])
+    shares = ["--rate-share", "0.25", "--decay-from", "0", "--last-time-share", "0.5"]
+    command.main([str(tmp_path), "--steps", "1", *shares])
     usual = TrainSettings()
     rates = (seen[0].learning_rate, seen[0].matrix_rate)
     assert rates == pytest.approx((usual.learning_rate / 4, usual.matrix_rate / 4))
-    with pytest.raises(SystemExit):
-        command.main([str(tmp_path), "--rate-share", "0"])
-    assert "must be above 0" in capsys.readouterr().err
+    assert (seen[0].decay_from, seen[0].last_time_share) == (0, 0.5)
+    wrong = {"--rate-share": ("0", "above 0"), "--decay-from": ("1", "below 1"), "--last-time-share": ("nan", "nan")}
+    for option, (value, sentence) in wrong.items():
+        with pytest.raises(SystemExit):
+            command.main([str(tmp_path), option, value])
+        said = capsys.readouterr().err
+        assert option in said and sentence in said
 
 
 def test_a_run_may_begin_with_a_model_that_is_there_and_says_what_that_was(
@@ -174,7 +187,7 @@ def test_a_run_may_begin_with_a_model_that_is_there_and_says_what_that_was(
     monkeypatch.setattr(command, "_train_some", lambda trainer: steps.append(trainer.step) or trainer.train(1))
     monkeypatch.setattr(TrainSettings, "rate_at", lambda *_: 0.0)  # so that it is still what it began with
     embedded.save(embedded.build(("a", "red", "ring"), 7), file, {"seed": 7, "step": 40})
-    command.main([str(tmp_path / "on"), "--steps", "1", "--seed", "3", "--start", str(file)])
+    command.main([str(tmp_path / "on"), "--steps", "1", "--seed", "3", "--begin-with", str(file)])
     (before, _), (after, notes) = embedded.load(file), embedded.load(tmp_path / "on" / command.MODEL)
     assert notes == {"seed": 3, "step": 1, "start": {"seed": 7, "step": 40}} and steps == [0]
     assert after.tokenizer.words == ("a", "red", "ring")

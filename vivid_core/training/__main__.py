@@ -8,8 +8,9 @@
     python -m vivid_core.training judge-sd FILE --kind motion
 
 Those that train go on from the checkpoint in their folder, as often as they are called; those that judge say how well a
-model does in clips that it was never trained on. Adapter mode runs on all devices of a machine when it is started with
-`accelerate launch -m vivid_core.training adapter ...`.
+model does in clips that it was never trained on. The embedded model and adapter mode are trained on all devices of a
+machine when they are started with `accelerate launch -m vivid_core.training ...`, and by two processes of a CPU with
+`torchrun --nproc-per-node 2 -m vivid_core.training ...`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -70,15 +71,24 @@ def _full(arguments: Sequence[str]) -> int:
     parser.add_argument("--hours", type=float, default=1.0, help="how long this call may train")
     parser.add_argument("--steps", type=int, default=TrainSettings.total_steps, help="how long the whole run is")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a model's file to begin with instead of random weights")
+    parser.add_argument("--begin-with", type=Path, help="a model's file to begin with instead of random weights")
     parser.add_argument("--rate-share", type=float, default=1.0, help="the learning rates, in parts of the usual ones")
+    parser.add_argument(
+        "--decay-from",
+        type=float,
+        default=TrainSettings.decay_from,
+        help="when the rates begin to fall, in parts of the run",
+    )
+    parser.add_argument(
+        "--last-time-share",
+        type=float,
+        default=TrainSettings.last_time_share,
+        help="of the samples, those of pure noise",
+    )
     given = parser.parse_args(arguments)
-    share = given.rate_share
-    if not share > 0:
-        parser.error(f"--rate-share: got {share:g}, but it must be above 0; 1 is usual, less is for a good model.")
-    settings = _at_share(TrainSettings(seed=given.seed, total_steps=given.steps), share)
-    model, about = _begun(given.start, given.seed)
-    workers = Workers(_device(on_the_cpu=False))
+    settings = _full_settings(given, parser.error)
+    model, about = _begun(given.begin_with, given.seed)
+    workers = _workers()
     for module in model.parts.values():
         module.to(workers.device).requires_grad_(True)
     codec = load_codec().to(workers.device)
@@ -87,15 +97,35 @@ def _full(arguments: Sequence[str]) -> int:
     while trainer.step < settings.total_steps:
         _train_some(trainer)
         notes = {"seed": given.seed, "step": trainer.step, **about}
-        embedded.save(trainer.averaged, given.folder / MODEL, notes)
-        if time.monotonic() >= end:
+        if workers.is_first:
+            embedded.save(trainer.averaged, given.folder / MODEL, notes)
+        if _is_over(end, workers):
             break
     return 0
 
 
-def _at_share(settings: TrainSettings, share: float) -> TrainSettings:
-    rate, matrix_rate = share * settings.learning_rate, share * settings.matrix_rate
-    return replace(settings, learning_rate=rate, matrix_rate=matrix_rate)
+def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) -> TrainSettings:
+    share = given.rate_share
+    if not share > 0:
+        wrong(f"--rate-share: got {share:g}, but it must be above 0; 1 is usual, less is for a good model.")
+    for option in ("decay_from", "last_time_share"):
+        value = getattr(given, option)
+        if not 0 <= value < 1:
+            wrong(f"--{option.replace('_', '-')}: got {value:g}, but it must be at least 0 and below 1.")
+    usual_rates = TrainSettings()
+    return TrainSettings(
+        seed=given.seed,
+        total_steps=given.steps,
+        learning_rate=share * usual_rates.learning_rate,
+        matrix_rate=share * usual_rates.matrix_rate,
+        decay_from=given.decay_from,
+        last_time_share=given.last_time_share,
+    )
+
+
+def _is_over(end: float, workers: Workers) -> bool:
+    """Whether any process is past its time: they must all stop at the same step, or some wait for ever."""
+    return bool(workers.mean(torch.tensor(float(time.monotonic() >= end), device=workers.device)) > 0)
 
 
 def _begun(start: Path | None, seed: int) -> tuple[EmbeddedModel, dict[str, Any]]:
@@ -109,7 +139,7 @@ def _begun(start: Path | None, seed: int) -> tuple[EmbeddedModel, dict[str, Any]
 def _adapter(arguments: Sequence[str]) -> int:
     """Train a LoRA and the patch projection on a frozen base. The file to be used is OUT/vivid_lora.safetensors."""
     given = _adapter_parser().parse_args(arguments)
-    workers = AcceleratedWorkers(given.cpu) if find_spec("accelerate") else Workers(_device(given.cpu))
+    workers = _workers(given.cpu)
     engine = load_base(given.model, workers.device, given.mask)
     data = open_dataset(given.data, engine.adapter.traits, given.frames)
     recipe, settings = usual(engine.adapter.traits)
@@ -151,6 +181,10 @@ def _adapter_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", action="store_true", help="don't use a GPU")
     return parser
+
+
+def _workers(on_the_cpu: bool = False) -> Workers:
+    return AcceleratedWorkers(on_the_cpu) if find_spec("accelerate") else Workers(_device(on_the_cpu))
 
 
 def _device(on_the_cpu: bool) -> str:

@@ -41,12 +41,14 @@ class Workers:
 
 
 class AcceleratedWorkers(Workers):
-    """What `accelerate launch` started: this process among the others, with a device of its own.
+    """What `accelerate launch` or `torchrun` started: this process among the others, with a device of its own.
 
     Raises ModuleNotFoundError without accelerate.
     """
 
     def __init__(self, on_the_cpu: bool = False) -> None:
+        # Where it isn't told that there is nothing but the CPU, it takes each of several processes for one alone.
+        on_the_cpu = on_the_cpu or not any(one.is_available() for one in (torch.cuda, torch.xpu, torch.backends.mps))
         self._accelerator = require("accelerate", "Training on several devices").Accelerator(cpu=on_the_cpu)
         super().__init__(self._accelerator.device)
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
