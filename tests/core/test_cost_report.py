@@ -35,7 +35,7 @@ def mask(frames: int = 20, height: int = 120, width: int = 180) -> torch.Tensor:
 
 
 def test_each_crop_mode_costs_its_windows_at_the_size_that_the_model_sees(engine: Engine) -> None:
-    found = cost_report.estimate(engine, mask(), tries=4, steps=7)
+    found = cost_report.estimate(engine, mask(), tries=4, steps=7, guidance=Guidance(3.0))
     config, traits = engine.transformer.config, engine.adapter.traits
     assert set(found.modes) == {"off", "fine", "fast"} and found.auto == plan_local_crop(mask(), traits).mode
     for mode, (seen, tries) in found.modes.items():
@@ -75,14 +75,15 @@ def test_the_engines_own_footprint_is_believed(engine: Engine) -> None:
         return 10**9
 
     told = replace(engine, footprint=Footprint(denoise, lambda *_: 5, lambda *_: 7))
-    found = cost_report.estimate(told, (9, 48, 48))
+    found = cost_report.estimate(told, (9, 48, 48), guidance=Guidance(3.0))
     assert found.room == {"transformer": 10**9, "VAE": 7} and asked == [(2, 9, 48, 48)]
     assert found.most_bytes == 10**9 + found.weights["transformer"]
     assert "1.0 GB" in found.text()
 
 
 def test_the_text_says_the_work_the_windows_and_from_when_kive_pays(engine: Engine) -> None:
-    text = cost_report.estimate(engine, mask(), tries=3).text(Rates(1e9, 1e9), "on this device")
+    estimated = cost_report.estimate(engine, mask(), tries=3, steps=4, guidance=Guidance(1.5))
+    text = estimated.text(Rates(1e9, 1e9), "on this device")
     for part in ("20 frames of 180x120", "3 windows", "4 steps with guidance", "3 tries", "x less", "from 2 tries on"):
         assert part in text, part
     assert "on this device" in text and "chosen by auto" in text and "VAE" in text
