@@ -160,15 +160,15 @@ def test_the_command_takes_other_settings_and_refuses_what_is_none(
 ) -> None:
     from vivid_core.training import __main__ as command
 
-    seen: list[TrainSettings] = []
+    seen: list[Trainer] = []
     monkeypatch.setattr(command, "world_sample", source)
-    monkeypatch.setattr(command, "_train_some", lambda trainer: seen.append(trainer.settings) or trainer.train(1))
-    shares = ["--rate-share", "0.25", "--decay-from", "0", "--last-time-share", "0.5"]
+    monkeypatch.setattr(command, "_train_some", lambda trainer: seen.append(trainer) or trainer.train(1))
+    shares = ["--rate-share", "0.25", "--decay-from", "0", "--last-time-share", "0.5", "--images-per-video", "0.5"]
     command.main([str(tmp_path), "--steps", "1", *shares])
-    usual = TrainSettings()
-    rates = (seen[0].learning_rate, seen[0].matrix_rate)
+    settings, usual = seen[0].settings, TrainSettings()
+    rates = (settings.learning_rate, settings.matrix_rate)
     assert rates == pytest.approx((usual.learning_rate / 4, usual.matrix_rate / 4))
-    assert (seen[0].decay_from, seen[0].last_time_share) == (0, 0.5)
+    assert (settings.decay_from, settings.last_time_share, seen[0].recipe.images_per_video) == (0, 0.5, 0.5)
     wrong = {"--rate-share": ("0", "above 0"), "--decay-from": ("1", "below 1"), "--last-time-share": ("nan", "nan")}
     for option, (value, sentence) in wrong.items():
         with pytest.raises(SystemExit):

@@ -66,6 +66,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _full(arguments: Sequence[str]) -> int:
     """Train the embedded model. The one to be used is FOLDER/embedded_vivid.safetensors, with seed and step in it."""
+    parser = _full_parser()
+    given = parser.parse_args(arguments)
+    settings, recipe = _full_settings(given, parser.error)
+    model, about = _begun(given.begin_with, given.seed)
+    workers = _workers()
+    for module in model.parts.values():
+        module.to(workers.device).requires_grad_(True)
+    codec = load_codec().to(workers.device)
+    trainer = Trainer(model, codec, world_sample, given.folder, recipe, settings, workers=workers, about=about)
+    end = time.monotonic() + 3600 * given.hours
+    while trainer.step < settings.total_steps:
+        _train_some(trainer)
+        notes = {"seed": given.seed, "step": trainer.step, **about}
+        if workers.is_first:
+            embedded.save(trainer.averaged, given.folder / MODEL, notes)
+        if _is_over(end, workers):
+            break
+    return 0
+
+
+def _full_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vivid_core.training", description=_full.__doc__)
     parser.add_argument("folder", type=Path, help="where checkpoint, log and model are")
     parser.add_argument("--hours", type=float, default=1.0, help="how long this call may train")
@@ -85,26 +106,16 @@ def _full(arguments: Sequence[str]) -> int:
         default=TrainSettings.last_time_share,
         help="of the samples, those of pure noise",
     )
-    given = parser.parse_args(arguments)
-    settings = _full_settings(given, parser.error)
-    model, about = _begun(given.begin_with, given.seed)
-    workers = _workers()
-    for module in model.parts.values():
-        module.to(workers.device).requires_grad_(True)
-    codec = load_codec().to(workers.device)
-    trainer = Trainer(model, codec, world_sample, given.folder, FULL_RECIPE, settings, workers=workers, about=about)
-    end = time.monotonic() + 3600 * given.hours
-    while trainer.step < settings.total_steps:
-        _train_some(trainer)
-        notes = {"seed": given.seed, "step": trainer.step, **about}
-        if workers.is_first:
-            embedded.save(trainer.averaged, given.folder / MODEL, notes)
-        if _is_over(end, workers):
-            break
-    return 0
+    parser.add_argument(
+        "--images-per-video",
+        type=float,
+        default=FULL_RECIPE.images_per_video,
+        help="batches of images for each batch of clips",
+    )
+    return parser
 
 
-def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) -> TrainSettings:
+def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) -> tuple[TrainSettings, Recipe]:
     share = given.rate_share
     if not share > 0:
         wrong(f"--rate-share: got {share:g}, but it must be above 0; 1 is usual, less is for a good model.")
@@ -113,7 +124,7 @@ def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) 
         if not 0 <= value < 1:
             wrong(f"--{option.replace('_', '-')}: got {value:g}, but it must be at least 0 and below 1.")
     usual_rates = TrainSettings()
-    return TrainSettings(
+    settings = TrainSettings(
         seed=given.seed,
         total_steps=given.steps,
         learning_rate=share * usual_rates.learning_rate,
@@ -121,6 +132,7 @@ def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) 
         decay_from=given.decay_from,
         last_time_share=given.last_time_share,
     )
+    return settings, replace(FULL_RECIPE, images_per_video=given.images_per_video)
 
 
 def _is_over(end: float, workers: Workers) -> bool:
