@@ -136,7 +136,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, killed_at: int) -> No
     ids=lambda change: next(iter(change)),
 )
 def test_whatever_changes_the_answer_makes_a_window_anew(change: dict[str, Any]) -> None:
-    store, asked = MemoryStore(LARGE), request(clip(9), box(9))
+    # Without guidance the negative prompt would change nothing.
+    store, asked = MemoryStore(LARGE), replace(request(clip(9), box(9)), guidance=Guidance(2.0))
     run(asked, store)
     changed = replace(asked, **change)
     again, _ = run(changed, store)
