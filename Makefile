@@ -67,7 +67,7 @@ fits:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
 
 # The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/.
-# ARGS="--begin-with vivid_core/models/embedded_vivid.safetensors --seed 4 --steps 6000 --rate-share 0.25 --decay-from 0
+# ARGS="--begin-with vivid_core/models/embedded_vivid.safetensors --seed 4 --steps 6000 --rate-share 0.4 --decay-from 0
 # --last-time-share 0.5" goes on from the shipped one, as a run of its own:
 HOURS ?= 1
 train-embedded:

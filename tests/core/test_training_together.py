@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 import training_together
 
+from vivid_core.training.__main__ import _is_over
 from vivid_core.training.checkpoints import CHECKPOINT
 from vivid_core.training.workers import Workers
 
@@ -46,6 +48,19 @@ def test_two_processes_train_what_one_alone_trains_each_on_half_of_the_samples(t
             torch.testing.assert_close(together["model"][part][name], weight, rtol=0, atol=2e-4, msg=name)
 
 
-def test_the_command_is_one_run_in_two_processes_that_stop_together(tmp_path: Path) -> None:
-    said = started("-m", "vivid_core.training", tmp_path, "--steps", "1", "--hours", "1e-9")
+def test_the_command_is_one_run_in_two_processes(tmp_path: Path) -> None:
+    said = started("-m", "vivid_core.training", tmp_path, "--steps", "1")
     assert said.count("step 1 of 1") == 1
+
+
+class OneOfTwo(Workers):
+    """A process that still has time, beside one that has none left."""
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        return (value + 1) / 2
+
+
+def test_all_processes_stop_when_one_is_out_of_time() -> None:
+    assert _is_over(math.inf, OneOfTwo())
+    assert not _is_over(math.inf, Workers())
+    assert _is_over(-math.inf, Workers())

@@ -166,7 +166,7 @@ def embedded(config: Mapping[str, Any]) -> CogVideoXAdapter:
     """VIVID's form on the small model that comes with the pack: one step without guidance, boxes as masks.
 
     In its world the caption and the mask tell the whole answer, so the mean of all answers, which one step from pure
-    noise gives, is that answer. Every further step adds the errors of a small model: `make claims` takes --steps.
+    noise gives, is that answer. Every further step adds errors of a small model, as `make claims` with --steps shows.
 
     Raises ValueError as `vivid` does.
     """

@@ -50,7 +50,7 @@ class Form:
         return found if steps is None else replace(found, steps=steps, sd_steps=steps)
 
 
-# All held-out clips of VIVID take some two minutes a seed on one core; the full form goes on from the quick one's
+# All held-out clips of VIVID take about a minute a seed on one core; the full form goes on from the quick one's
 # answers about them. Steering takes most of the time: on two cores about a minute a scene in 15 steps.
 QUICK = Form("quick", trials=64, seeds=1, sd_trials=16, sd_steps=15)
 FULL = Form("full", trials=64, seeds=3, sd_trials=32, sd_steps=25)
