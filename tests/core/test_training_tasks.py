@@ -101,6 +101,7 @@ def test_ratios_can_be_nothing_or_everything() -> None:
         ({"keyframe_share": 1.5}, "keyframe_share"),
         ({"text_dropout": -0.1}, "text_dropout"),
         ({"images_per_video": -1}, "images_per_video"),
+        ({"entities_per_deletion": float("inf")}, "entities_per_deletion is inf"),
         ({"entities_per_deletion": float("nan")}, "entities_per_deletion"),
         ({"video_batch": 0}, "video_batch"),
         ({"clips": 0}, "clips"),

@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {ADAPTER: _adapter, SEGMENTER: train_segmenter, JUDGE: judge_segmenter}
     commands |= {STABLE_DIFFUSION: train_sd, JUDGE_SD: judge_sd}
     chosen = commands.get(given[0]) if given else None
-    return _full(given) if chosen is None else chosen(given[1:])
+    try:
+        return _full(given) if chosen is None else chosen(given[1:])
+    except ValueError as error:
+        log.error("%s", error)
+        return 2
 
 
 def _full(arguments: Sequence[str]) -> int:

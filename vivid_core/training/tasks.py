@@ -6,6 +6,7 @@ samples that it would have had.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,8 +49,8 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"Recipe: {name} is {getattr(self, name):g}, but it must lie in 0..1.")
         for name in ("images_per_video", "entities_per_deletion"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"Recipe: {name} is {getattr(self, name):g}, but it must be 0 or more.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"Recipe: {name} is {getattr(self, name):g}, but it must be a number from 0 on.")
         for name in ("image_batch", "video_batch", "clips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} is {getattr(self, name)}, but it must be at least 1.")
