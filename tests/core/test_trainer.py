@@ -156,7 +156,10 @@ def test_the_command_trains_saves_a_model_and_goes_on(tmp_path: Path, monkeypatc
 
 
 def test_the_command_takes_other_settings_and_refuses_what_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from vivid_core.training import __main__ as command
 
@@ -175,6 +178,8 @@ def test_the_command_takes_other_settings_and_refuses_what_is_none(
             command.main([str(tmp_path), option, value])
         said = capsys.readouterr().err
         assert option in said and sentence in said
+    assert command.main([str(tmp_path / "other"), "--images-per-video", "inf"]) == 2
+    assert "images_per_video is inf" in caplog.text
 
 
 def test_a_run_may_begin_with_a_model_that_is_there_and_says_what_that_was(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -121,8 +122,8 @@ def _full_parser() -> argparse.ArgumentParser:
 
 def _full_settings(given: argparse.Namespace, wrong: Callable[[str], NoReturn]) -> tuple[TrainSettings, Recipe]:
     share = given.rate_share
-    if not share > 0:
-        wrong(f"--rate-share: got {share:g}, but it must be above 0; 1 is usual, less is for a good model.")
+    if not 0 < share < math.inf:
+        wrong(f"--rate-share: got {share:g}, but it must be a number above 0; 1 is usual, less is for a good model.")
     for option in ("decay_from", "last_time_share"):
         value = getattr(given, option)
         if not 0 <= value < 1:
