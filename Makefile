@@ -67,7 +67,7 @@ fits:
 	@$(IN_ENV) env -u PYTHONSAFEPATH python -m vivid_core.fits
 
 # The embedded model, for HOURS more, from where the last call stopped; the files are in output/embedded/.
-# ARGS="--begin-with vivid_core/models/embedded_vivid.safetensors --seed 5 --rate-share 0.4 --decay-from 0 ..." goes on
+# ARGS="--begin-with vivid_core/models/embedded_vivid.safetensors --seed 6 --rate-share 0.4 --decay-from 0 ..." goes on
 # from the shipped one, as a run of its own; MEASURED.md has the whole line:
 HOURS ?= 1
 train-embedded:
