@@ -320,7 +320,7 @@ def test_arms_differ_in_one_thing_and_see_the_same_clips() -> None:
 
 
 def test_the_ablations_train_judge_and_write_their_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--steps", "1", "--batch", "2", "--trials", "1", "--seeds", "2", "--sampling-steps", "1"]
+    few = ["--steps", "1", "--batch", "2", "--trials", "1", "--seeds", "2", "--sampling-steps", "2"]
     results = tmp_path / "results.json"
     assert ablations.main([str(tmp_path / "arms"), *few, "--results", str(results)]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -329,6 +329,7 @@ def test_the_ablations_train_judge_and_write_their_results(tmp_path: Path, capsy
     claims, about = ablations.kept(results)
     assert [claim.claim for claim in claims] == [line["claim"] for line in printed]
     assert [claim.effect for claim in claims] == [line["effect"] for line in printed]
-    assert about["train_steps"] == 1 and about["commit"] and ablations.kept(tmp_path / "none.json") == ([], {})
+    assert about["train_steps"] == 1 and about["sampling_steps"] == 2 and about["commit"]
+    assert ablations.kept(tmp_path / "none.json") == ([], {})
     assert ablations.main([str(tmp_path / "arms"), *few, "--results", str(results)]) == 0, "a second call goes on"
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == printed

@@ -78,7 +78,8 @@ def test_what_is_not_the_forms_own_and_what_was_kept_from_other_code_is_said() -
 def test_every_claim_about_steering_and_every_ablation_has_a_row_of_its_own() -> None:
     kept, about = ablations.kept()
     lines = [*steered_lines.not_run("no model"), *kept]
-    assert len(kept) == len(ablations.QUESTIONS) and {"train_steps", "trials", "sampling_seeds"} <= set(about)
+    assert len(kept) == len(ablations.QUESTIONS)
+    assert {"train_steps", "trials", "sampling_seeds", "sampling_steps"} <= set(about)
     rows = table(markdown(page(corrected(lines))))
     assert list(rows) == [line.claim for line in lines] and len(rows) == len(lines)
     for row in rows.values():

@@ -72,7 +72,7 @@ def _vivid(given: argparse.Namespace, form: Form, store: AnswerStore) -> Chapter
                 log.info("%s", path)
     about = (
         f"By `{given.model.name}` ({painter.print}) on held-out clips of its own world: at most {form.trials} clips a "
-        f"task, {form.told_seeds}, {painter.steps} steps an edit."
+        f"task, {form.told_seeds}; steps of an edit: {painter.steps}."
     )
     return Chapter("VIVID and KIVE", about, lines)
 
@@ -85,7 +85,8 @@ def _ablations(given: argparse.Namespace, form: Form, store: AnswerStore) -> Cha
         f"From the last whole run of `make ablations` ({run.get('date', 'day')} at commit "
         f"{run.get('commit', 'unknown')}), in both forms the same: one training of {run['train_steps']} steps an arm "
         f"from the same first weights on the same clips (n_train = 1: what another first draw of the weights would "
-        f"change is not known), then {2 * run['trials']} held-out clips with {run['sampling_seeds']} seeds each."
+        f"change is not known), then {2 * run['trials']} held-out clips with {run['sampling_seeds']} seeds each; steps "
+        f"of an edit: {run.get('sampling_steps', 'unknown')}."
     )
     return Chapter("VIVID's ablations", about, lines)
 

@@ -181,9 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     files = train_arms(given.folder, given.steps, given.batch)
-    lines = compared(judged(files, given.trials, given.seeds, given.sampling_steps))
+    sampling = given.sampling_steps or embedded_engine(files[FULL]).adapter.traits.steps
+    lines = compared(judged(files, given.trials, given.seeds, sampling))
     about = {"train_steps": given.steps, "batch": given.batch, "trials": given.trials, "sampling_seeds": given.seeds}
-    about |= {"date": today(), "commit": commit()}
+    about |= {"sampling_steps": sampling, "date": today(), "commit": commit()}
     results = given.results or given.folder / RESULTS
     results.write_text(json.dumps({"about": about, "lines": lines}, indent=1) + "\n", encoding="utf-8")
     for line in lines:
