@@ -34,9 +34,13 @@ export class Boards extends EventTarget {
   }
 
   async ask(id) {
+    const before = this.of(id)
     const answer = await this.api.fetchApi(`/vivid/boards/${id}`, { cache: "no-store" }).catch(() => null)
     const board = answer?.ok ? await answer.json().catch(() => null) : null
-    if (Array.isArray(board?.candidates)) this.keep({ ...board, id })
+    if (!Array.isArray(board?.candidates)) return
+    // What a run or a deletion has told since then is newer than this answer may be.
+    if (this.of(id) !== before) await this.ask(id)
+    else this.keep({ ...board, id })
   }
 
   /** Delete a candidate's file. Throws an Error with one sentence. */

@@ -11,9 +11,10 @@ from boarding import BOARD, a_try, do, gallery, id_of, make_board, run, said, se
 from harness.page import screenshot
 from harness.server import Server
 from PIL import Image
-from playwright.sync_api import FloatRect, Locator, Page, expect
+from playwright.sync_api import APIResponse, FloatRect, Locator, Page, Route, expect
 
 RED, GREEN, BLUE = 0xFF0000, 0x00FF00, 0x0000FF
+FOLDER = "**/vivid/boards/*"  # where the page asks what a board's folder holds
 PICK_ONE = "Pick one: nothing downstream runs until then."
 
 expect.set_options(timeout=30_000)
@@ -76,6 +77,28 @@ def test_each_run_adds_a_try_and_nothing_downstream_runs_until_one_is_picked(
     expect(said(board)).to_have_text(PICK_ONE)
     outcome = run(drawn_page)
     assert outcome.ending == "execution_success" and preview not in outcome.outputs
+
+
+def test_a_late_answer_about_the_folder_hides_no_newer_try(board: Locator, drawn_page: Page) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    drawn_page.route(FOLDER, hold_the_first)
+    names = tries(drawn_page, [RED, GREEN])
+    shown = board.locator(".vb-try")
+    expect(shown).to_have_count(2)
+    ((route, first),) = held
+    assert [one["name"] for one in first.json()["candidates"]] == names[:1], "asked when there was one try"
+    with drawn_page.expect_response(FOLDER):
+        route.fulfill(response=first)
+    drawn_page.wait_for_timeout(200)
+    drawn_page.unroute(FOLDER)
+    expect(shown).to_have_count(2)
 
 
 def test_the_words_of_a_try_are_shown_as_they_are(board: Locator, drawn_page: Page) -> None:
