@@ -45,7 +45,7 @@ function started(marks) {
 
 class Session {
   constructor(host, editor, signal) {
-    Object.assign(this, { host, editor, signal, text: host.text, pictures: null, work: null, renewed: false })
+    Object.assign(this, { host, editor, signal, text: host.text, pictures: null, work: null, renewed: false, asked: 0 })
     this.stage = new Stage(editor, index => this.pictures?.at(index) ?? null, host.text, signal)
     const actions = {
       save: () => this.save(),
@@ -60,7 +60,7 @@ class Session {
     this.window = this.around.window
     this.listen(actions)
     editor.addEventListener("change", () => this.around.render(), { signal })
-    host.watch(async file => this.show(await file), signal)
+    host.watch(file => this.latest(file), signal)
   }
 
   /** Nothing that is pressed, typed or pasted here may reach the graph behind. */
@@ -110,7 +110,7 @@ class Session {
   async load() {
     await this.working("waiting", async (told, signal) => this.showClip(await this.host.clip(told, signal)))
     const { clip } = this.editor
-    if (clip && !this.done) this.show(await this.host.track(clip).catch(() => null)) // marking need not wait for it
+    if (clip && !this.done) await this.latest(this.host.track(clip)) // marking need not wait for it
   }
 
   /** Do something that takes a while, one thing at a time; what goes wrong is told in a sentence. */
@@ -154,6 +154,13 @@ class Session {
     this.renewed = true
     this.host.forget()
     await this.load()
+  }
+
+  /** Show a track when it is there, unless a newer one has been asked for since. */
+  async latest(asked) {
+    const turn = ++this.asked
+    const found = await asked.catch(() => null)
+    if (turn === this.asked) this.show(found)
   }
 
   /** Lay a track over the frames, if it is this clip's. */

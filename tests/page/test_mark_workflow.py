@@ -14,13 +14,14 @@ from harness.clips import FRAMES, HEIGHT, SIDE, START, STEP, WIDTH
 from harness.page import load_workflow, screenshot
 from harness.server import Server
 from marking import NODE, click, close_editor, drag, make_graph, open_editor, posted_prompts, saved, tool
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from vivid_core.masks.marks_text import read_marks
 from vivid_core.masks.runs import from_runs
 
 RUN_MS = 120_000
 EDITOR = "dialog.vivid-mark"
+TRACK = "**/view?*track_*"  # where the page reads the masks of a track
 INNER = """window.app.graph.nodes.find(n => n.subgraph).subgraph.nodes.find(n => n.type === 'VividPromptEditor')"""
 
 expect.set_options(timeout=60_000)
@@ -95,6 +96,14 @@ def colour_at(page: Page, x: float, y: float) -> list[int]:
     )
 
 
+def at_the_square_at_the_end(page: Page) -> tuple[float, float]:
+    """Go to the last frame, once there are masks to show; where the middle of the square is there, in 0..1."""
+    page.wait_for_function("() => !document.querySelector('[data-do=masks]').disabled", timeout=60_000)
+    page.keyboard.press("End")
+    page.wait_for_function("() => document.querySelector('.vm-stage').dataset.drawn === '15'")
+    return (START[0] + STEP[0] * 15 + SIDE / 2) / WIDTH, (START[1] + STEP[1] * 15 + SIDE / 2) / HEIGHT
+
+
 def banner(page: Page) -> Locator:
     return page.locator(".vm-banner")
 
@@ -125,17 +134,47 @@ def test_run_sends_the_marks_and_lays_the_mask_over_the_frames(graph: Page, page
 
     graph.keyboard.press("Escape")
     open_editor(graph)  # the last run's mask is there again, and nothing was run
-    graph.wait_for_function("() => !document.querySelector('[data-do=masks]').disabled", timeout=60_000)
-    graph.keyboard.press("End")
-    graph.wait_for_function("() => document.querySelector('.vm-stage').dataset.drawn === '15'")
-    x, y = (START[0] + STEP[0] * 15 + SIDE / 2) / WIDTH, (START[1] + STEP[1] * 15 + SIDE / 2) / HEIGHT
-    with_mask = colour_at(graph, x, y)
+    at = at_the_square_at_the_end(graph)
+    with_mask = colour_at(graph, *at)
     graph.keyboard.press("m")
     graph.wait_for_timeout(150)
-    without = colour_at(graph, x, y)
+    without = colour_at(graph, *at)
     assert with_mask[0] > without[0] + 20, "the first object's mask is red"
     graph.keyboard.press("m")
     screenshot(graph, shots / "mark_run.png")
+
+
+def test_a_late_answer_with_an_older_track_hides_no_newer_one(graph: Page) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    open_editor(graph)
+    tool(graph, "box")
+    drag(graph, (0.6, 0.05), (0.9, 0.3))
+    run_in_editor(graph)
+    close_editor(graph)
+    graph.route(TRACK, hold_the_first)
+    open_editor(graph)  # and it asks for that track
+    graph.locator("[data-do=add-object]").click()
+    mark_square(graph)
+    run_in_editor(graph)
+    at = at_the_square_at_the_end(graph)
+    with_both = colour_at(graph, *at)
+    ((route, first),) = held
+    assert len(first.json()["objects"]) == 1, "asked before the second object was there"
+    with graph.expect_response(TRACK):
+        route.fulfill(response=first)
+    graph.wait_for_timeout(300)
+    graph.unroute(TRACK)
+    assert colour_at(graph, *at) == with_both
+    graph.keyboard.press("m")
+    graph.wait_for_timeout(150)
+    assert colour_at(graph, *at) != with_both, "there was a mask"
 
 
 def test_a_correction_is_painted_over_the_mask_of_the_last_run(graph: Page, page_server: Server) -> None:
