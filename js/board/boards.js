@@ -26,21 +26,28 @@ export class Boards extends EventTarget {
   /** Ask the server what the board's folder holds. A server that can't answer leaves what is known as it is. */
   load(id) {
     if (!isId(id)) return Promise.resolve()
-    if (!this.asked.has(id)) {
-      const asking = this.ask(id).finally(() => this.asked.delete(id))
-      this.asked.set(id, asking)
+    const under = this.asked.get(id)
+    if (under) {
+      under.again = true // its answer may tell of the folder as it was before this call
+      return under.done
     }
-    return this.asked.get(id)
+    const asking = {}
+    this.asked.set(id, asking)
+    asking.done = this.ask(id, asking)
+    return asking.done
   }
 
-  async ask(id) {
-    const before = this.of(id)
-    const answer = await this.api.fetchApi(`/vivid/boards/${id}`, { cache: "no-store" }).catch(() => null)
-    const board = answer?.ok ? await answer.json().catch(() => null) : null
-    if (!Array.isArray(board?.candidates)) return
-    // What a run or a deletion has told since then is newer than this answer may be.
-    if (this.of(id) !== before) await this.ask(id)
-    else this.keep({ ...board, id })
+  async ask(id, asking) {
+    do {
+      asking.again = false
+      const before = this.of(id)
+      const answer = await this.api.fetchApi(`/vivid/boards/${id}`, { cache: "no-store" }).catch(() => null)
+      const board = answer?.ok ? await answer.json().catch(() => null) : null
+      // What a run or a deletion has told since then is newer than this answer may be.
+      if (this.of(id) !== before) asking.again = true
+      else if (!asking.again && Array.isArray(board?.candidates)) this.keep({ ...board, id })
+    } while (asking.again)
+    this.asked.delete(id)
   }
 
   /** Delete a candidate's file. Throws an Error with one sentence. */

@@ -50,6 +50,7 @@ expect.set_options(timeout=60_000)
 
 @pytest.fixture
 def story(page_server: Server, playwright: Playwright) -> Iterator[Page]:
+    page_server.post("/free", {"unload_models": True, "free_memory": True})  # or what other tests ran need not run
     with open_page(page_server, playwright, (1280, 720)) as page:
         load_workflow(page, json.loads(WORKFLOW.read_text()), NAME)
         page.evaluate(MARKED)
